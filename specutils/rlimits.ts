@@ -1,0 +1,25 @@
+/** Resource limits by name (getrlimit(2), include/uapi/asm-generic/resource.h; x86-64 and arm64 agree). */
+
+export const RLIMITS = {
+  RLIMIT_CPU: 0,
+  RLIMIT_FSIZE: 1,
+  RLIMIT_DATA: 2,
+  RLIMIT_STACK: 3,
+  RLIMIT_CORE: 4,
+  RLIMIT_RSS: 5,
+  RLIMIT_NPROC: 6,
+  RLIMIT_NOFILE: 7,
+  RLIMIT_MEMLOCK: 8,
+  RLIMIT_AS: 9,
+  RLIMIT_LOCKS: 10,
+  RLIMIT_SIGPENDING: 11,
+  RLIMIT_MSGQUEUE: 12,
+  RLIMIT_NICE: 13,
+  RLIMIT_RTPRIO: 14,
+  RLIMIT_RTTIME: 15,
+} as const;
+
+/** The number (0 to 15) for prlimit(2) of a limit such as `RLIMIT_NOFILE`; undefined for a name that is none. */
+export function rlimitNumber(name: string): number | undefined {
+  return Object.hasOwn(RLIMITS, name) ? RLIMITS[name as keyof typeof RLIMITS] : undefined;
+}
