@@ -1,0 +1,452 @@
+/*
+ * cloche-syscall.node: raw system calls for TypeScript, as one small N-API addon. Its twin is ../syscall.ts.
+ *
+ * Why it exists: node:fs has no mount, openat2, sendmsg, pidfd_open, wait4, bpf ...; and three things cannot be put
+ * together from single calls made by a multi-threaded JavaScript engine: starting a child with exact descriptors, knowing
+ * the address of a buffer, and a signal handler that works while JavaScript is blocked in a system call.
+ *
+ * What always holds: no policy, no state but the signal forwarding, a failing call is the number -errno and never an
+ * exception, and an argument that cannot be passed on exactly (a NUL inside a string, a missing value) is a TypeError.
+ * The same file works under Bun and Node (Node-API 8).
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 8
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <node_api.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_SYSCALL_ARGS = 6, STRING_SPACE = 4096, MAX_CHILD_FDS = 64, MAX_SIGNAL = 64 };
+
+static napi_value type_error(napi_env env, const char *text)
+{
+  /* Fails only when an exception is pending already, which then says enough. */
+  (void)napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", text);
+  return NULL;
+}
+
+static napi_value number(napi_env env, int64_t value)
+{
+  napi_value result = NULL;
+  if (napi_create_int64(env, value, &result) != napi_ok)
+    return NULL;
+  return result;
+}
+
+/* ---- sys(nr, ...args) ---- */
+
+/* The strings of one call: in `space` while they fit, in `heap` otherwise. */
+struct strings {
+  size_t used;
+  char *heap[MAX_SYSCALL_ARGS];
+  char space[STRING_SPACE];
+};
+
+static void free_strings(struct strings *strings)
+{
+  for (size_t i = 0; i < MAX_SYSCALL_ARGS; i++)
+    free(strings->heap[i]);
+}
+
+/* NUL-terminated copy of argument `index`; NULL if there is no memory or the text itself contains a NUL. */
+static char *copy_string(napi_env env, napi_value value, struct strings *strings, size_t index)
+{
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok)
+    return NULL;
+  char *text;
+  if (length < STRING_SPACE - strings->used) {
+    text = strings->space + strings->used;
+    strings->used += length + 1;
+  } else {
+    text = strings->heap[index] = malloc(length + 1);
+    if (!text)
+      return NULL;
+  }
+  if (napi_get_value_string_utf8(env, value, text, length + 1, &length) != napi_ok || strlen(text) != length)
+    return NULL;
+  return text;
+}
+
+static bool is_bytes(napi_env env, napi_value value, void **data)
+{
+  bool is_typed_array = false;
+  napi_typedarray_type type;
+  return napi_is_typedarray(env, value, &is_typed_array) == napi_ok && is_typed_array &&
+         napi_get_typedarray_info(env, value, &type, NULL, data, NULL, NULL) == napi_ok;
+}
+
+/* What the kernel gets for a JavaScript value; false if the value cannot be passed on exactly. */
+static bool to_argument(napi_env env, napi_value value, struct strings *strings, size_t index, long *out)
+{
+  napi_valuetype type;
+  int64_t integer = 0;
+  double real = 0;
+  bool lossless = false;
+  void *data = NULL;
+
+  if (napi_typeof(env, value, &type) != napi_ok)
+    return false;
+  switch (type) {
+  case napi_number:
+    if (napi_get_value_double(env, value, &real) != napi_ok ||
+        napi_get_value_int64(env, value, &integer) != napi_ok || (double)integer != real)
+      return false;
+    *out = (long)integer;
+    return true;
+  case napi_bigint:
+    /* Bits are what counts: 2^63 and above are as good as the negative number of the same bits. */
+    if (napi_get_value_bigint_int64(env, value, &integer, &lossless) != napi_ok)
+      return false;
+    *out = (long)integer;
+    return true;
+  case napi_string:
+    *out = (long)copy_string(env, value, strings, index);
+    return *out != 0;
+  case napi_null:
+    *out = 0;
+    return true;
+  case napi_object:
+    if (!is_bytes(env, value, &data))
+      return false;
+    *out = (long)data;
+    return true;
+  default:
+    return false;
+  }
+}
+
+static napi_value sys(napi_env env, napi_callback_info info)
+{
+  napi_value values[1 + MAX_SYSCALL_ARGS];
+  size_t count = 1 + MAX_SYSCALL_ARGS;
+  long args[MAX_SYSCALL_ARGS] = { 0 };
+  int64_t nr = 0;
+  /* 4 KiB are not worth zeroing for a call that takes 100 ns: what is read was written by copy_string. */
+  __attribute__((uninitialized)) struct strings strings;
+
+  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count < 1 ||
+      count > 1 + MAX_SYSCALL_ARGS || napi_get_value_int64(env, values[0], &nr) != napi_ok)
+    return type_error(env, "sys: a system call number and up to 6 arguments are wanted");
+  strings.used = 0;
+  memset(strings.heap, 0, sizeof(strings.heap));
+  for (size_t i = 1; i < count; i++) {
+    if (!to_argument(env, values[i], &strings, i - 1, &args[i - 1])) {
+      free_strings(&strings);
+      return type_error(
+        env, "sys: an argument is an integer, bytes, null, or a string without NUL characters");
+    }
+  }
+  long result = syscall((long)nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+  int64_t answer = result == -1 ? -errno : result;
+  free_strings(&strings);
+  return number(env, answer);
+}
+
+static napi_value address_of(napi_env env, napi_callback_info info)
+{
+  napi_value value, result = NULL;
+  size_t count = 1;
+  void *data = NULL;
+
+  if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count != 1 ||
+      !is_bytes(env, value, &data))
+    return type_error(env, "addressOf: bytes are wanted");
+  if (napi_create_bigint_uint64(env, (uint64_t)(uintptr_t)data, &result) != napi_ok)
+    return NULL;
+  return result;
+}
+
+/* ---- error texts ---- */
+
+static napi_value error_text(napi_env env, napi_callback_info info)
+{
+  napi_value value, result = NULL;
+  size_t count = 1;
+  int32_t number_of = 0;
+
+  if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count != 1 ||
+      napi_get_value_int32(env, value, &number_of) != napi_ok)
+    return type_error(env, "errorText: a number is wanted");
+  const char *text = strerrordesc_np(number_of);
+  if (napi_create_string_utf8(env, text ? text : "", NAPI_AUTO_LENGTH, &result) != napi_ok)
+    return NULL;
+  return result;
+}
+
+static napi_value error_name(napi_env env, napi_callback_info info)
+{
+  napi_value value, result = NULL;
+  size_t count = 1;
+  int32_t number_of = 0;
+
+  if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count != 1 ||
+      napi_get_value_int32(env, value, &number_of) != napi_ok)
+    return type_error(env, "errorName: a number is wanted");
+  const char *text = strerrorname_np(number_of);
+  if (napi_create_string_utf8(env, text ? text : "", NAPI_AUTO_LENGTH, &result) != napi_ok)
+    return NULL;
+  return result;
+}
+
+/* ---- spawn(path, argv, env, fds) ---- */
+
+struct child {
+  char *path;
+  char **argv;
+  char **envp;
+  size_t fd_count;
+  /* Ascending by `wanted`, without doubles. */
+  struct {
+    int wanted;
+    int given;
+  } fds[MAX_CHILD_FDS];
+};
+
+/* In the child: closes everything outside the wanted numbers, which are ascending. */
+static int close_others(const struct child *child)
+{
+  unsigned int next = 0;
+  for (size_t i = 0; i < child->fd_count; i++) {
+    unsigned int wanted = (unsigned int)child->fds[i].wanted;
+    if (wanted > next && syscall(SYS_close_range, next, wanted - 1, 0) < 0)
+      return -1;
+    next = wanted + 1;
+  }
+  return (int)syscall(SYS_close_range, next, ~0U, 0);
+}
+
+/* In the child: gives each descriptor its wanted number. All are moved out of the way first, so that none is overwritten. */
+static int place_fds(const struct child *child)
+{
+  int moved[MAX_CHILD_FDS];
+  int above = child->fd_count == 0 ? 0 : child->fds[child->fd_count - 1].wanted + 1;
+  for (size_t i = 0; i < child->fd_count; i++) {
+    moved[i] = fcntl(child->fds[i].given, F_DUPFD_CLOEXEC, above);
+    if (moved[i] < 0)
+      return -1;
+  }
+  for (size_t i = 0; i < child->fd_count; i++)
+    if (dup2(moved[i], child->fds[i].wanted) < 0)
+      return -1;
+  return close_others(child);
+}
+
+/*
+ * vfork, for the parent's memory is large and not to be copied. The child runs in that memory: nothing is allocated, no
+ * lock is taken, and signals stay blocked until every handler is gone, or a handler of the JavaScript engine would run in it.
+ * Returns the pid, or -errno of the step that failed.
+ */
+static __attribute__((noinline)) int64_t spawn_child(const struct child *child)
+{
+  sigset_t all, none, before;
+  volatile int failure = 0;
+
+  (void)sigfillset(&all);
+  (void)sigemptyset(&none);
+  int error = pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (error != 0)
+    return -error;
+  pid_t pid = vfork();
+  if (pid == 0) {
+    struct sigaction dfl = { .sa_handler = SIG_DFL };
+    /* SIGKILL, SIGSTOP and glibc's own two are refused: the kernel's default holds for the former, exec resets the latter. */
+    for (int signal_number = 1; signal_number <= MAX_SIGNAL; signal_number++)
+      (void)sigaction(signal_number, &dfl, NULL);
+    if (place_fds(child) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
+      (void)execve(child->path, child->argv, child->envp);
+    failure = errno;
+    _exit(127);
+  }
+  int64_t result = pid < 0 ? -errno : pid;
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (pid > 0 && failure != 0) {
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+      ;
+    return -failure;
+  }
+  return result;
+}
+
+static char *heap_string(napi_env env, napi_value value)
+{
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok)
+    return NULL;
+  char *text = malloc(length + 1);
+  if (!text)
+    return NULL;
+  if (napi_get_value_string_utf8(env, value, text, length + 1, &length) != napi_ok || strlen(text) != length) {
+    free(text);
+    return NULL;
+  }
+  return text;
+}
+
+static void free_list(char **list)
+{
+  for (char **item = list; item && *item; item++)
+    free(*item);
+  free(list);
+}
+
+/* NULL-terminated copy of an array of strings; NULL if it is something else. */
+static char **heap_list(napi_env env, napi_value value)
+{
+  uint32_t length = 0;
+  if (napi_get_array_length(env, value, &length) != napi_ok)
+    return NULL;
+  char **list = calloc((size_t)length + 1, sizeof(*list));
+  if (!list)
+    return NULL;
+  for (uint32_t i = 0; i < length; i++) {
+    napi_value item;
+    if (napi_get_element(env, value, i, &item) != napi_ok || !(list[i] = heap_string(env, item))) {
+      free_list(list);
+      return NULL;
+    }
+  }
+  return list;
+}
+
+/* Reads pairs of (wanted, given) from an Int32Array. False if they are not ascending, negative or too many. */
+static bool read_fds(napi_env env, napi_value value, struct child *child)
+{
+  bool is_typed_array = false;
+  napi_typedarray_type type;
+  size_t length = 0;
+  void *data = NULL;
+
+  if (napi_is_typedarray(env, value, &is_typed_array) != napi_ok || !is_typed_array ||
+      napi_get_typedarray_info(env, value, &type, &length, &data, NULL, NULL) != napi_ok ||
+      type != napi_int32_array || length % 2 != 0 || length / 2 > MAX_CHILD_FDS)
+    return false;
+  child->fd_count = length / 2;
+  for (size_t i = 0; i < child->fd_count; i++) {
+    child->fds[i].wanted = ((const int32_t *)data)[2 * i];
+    child->fds[i].given = ((const int32_t *)data)[2 * i + 1];
+    if (child->fds[i].wanted < 0 || child->fds[i].given < 0 ||
+        (i > 0 && child->fds[i].wanted <= child->fds[i - 1].wanted))
+      return false;
+  }
+  return true;
+}
+
+static napi_value spawn(napi_env env, napi_callback_info info)
+{
+  napi_value values[4];
+  size_t count = 4;
+  struct child child = { 0 };
+  napi_value result = NULL;
+
+  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) == napi_ok && count == 4 &&
+      (child.path = heap_string(env, values[0])) && (child.argv = heap_list(env, values[1])) &&
+      (child.envp = heap_list(env, values[2])) && read_fds(env, values[3], &child))
+    result = number(env, spawn_child(&child));
+  else
+    (void)type_error(
+      env, "spawn: a path, two lists of strings without NUL characters and at most 64 descriptors are wanted");
+  free(child.path);
+  free_list(child.argv);
+  free_list(child.envp);
+  return result;
+}
+
+/* ---- forwardSignals(pidfd), stopForwarding() ---- */
+
+static volatile sig_atomic_t forward_to = -1;
+static bool is_forwarded[MAX_SIGNAL + 1];
+static struct sigaction action_before[MAX_SIGNAL + 1];
+
+static void forward(int signal_number)
+{
+  int errno_before = errno;
+  /* The process may have ended a moment ago: then nobody is left to tell, and the wait for it returns. */
+  (void)syscall(SYS_pidfd_send_signal, (int)forward_to, signal_number, NULL, 0);
+  errno = errno_before;
+}
+
+/*
+ * Not forwarded: what cannot be caught; what concerns this process alone (its children, its pipes, its terminal's size and
+ * its being in the background: a restarted terminal read would spin); and, below, what the engine has a handler for
+ * (faults, and the signal its garbage collector stops threads with).
+ */
+static bool may_forward(int signal_number)
+{
+  switch (signal_number) {
+  case SIGKILL:
+  case SIGSTOP:
+  case SIGCHLD:
+  case SIGPIPE:
+  case SIGURG:
+  case SIGWINCH:
+  case SIGTTIN:
+  case SIGTTOU:
+    return false;
+  default:
+    return true;
+  }
+}
+
+static napi_value forward_signals(napi_env env, napi_callback_info info)
+{
+  napi_value value;
+  size_t count = 1;
+  int32_t pidfd = -1;
+
+  if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count != 1 ||
+      napi_get_value_int32(env, value, &pidfd) != napi_ok || pidfd < 0)
+    return type_error(env, "forwardSignals: a descriptor is wanted");
+  if (forward_to >= 0)
+    return number(env, -EBUSY);
+  forward_to = pidfd;
+  struct sigaction action = { .sa_handler = forward, .sa_flags = SA_RESTART };
+  (void)sigfillset(&action.sa_mask);
+  for (int signal_number = 1; signal_number <= MAX_SIGNAL; signal_number++) {
+    struct sigaction *before = &action_before[signal_number];
+    /* Fails for the signals that glibc keeps for itself: they stay as they are. */
+    if (!may_forward(signal_number) || sigaction(signal_number, NULL, before) != 0)
+      continue;
+    bool has_handler = (before->sa_flags & SA_SIGINFO) != 0 ||
+           (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN);
+    if (!has_handler && sigaction(signal_number, &action, NULL) == 0)
+      is_forwarded[signal_number] = true;
+  }
+  return number(env, 0);
+}
+
+static napi_value stop_forwarding(napi_env env, napi_callback_info info)
+{
+  (void)info;
+  for (int signal_number = 1; signal_number <= MAX_SIGNAL; signal_number++) {
+    if (is_forwarded[signal_number])
+      (void)sigaction(signal_number, &action_before[signal_number], NULL);
+    is_forwarded[signal_number] = false;
+  }
+  forward_to = -1;
+  return number(env, 0);
+}
+
+NAPI_MODULE_INIT()
+{
+  const napi_property_descriptor exported[] = {
+    { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "addressOf", NULL, address_of, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "errorName", NULL, error_name, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "errorText", NULL, error_text, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "spawn", NULL, spawn, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "forwardSignals", NULL, forward_signals, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "stopForwarding", NULL, stop_forwarding, NULL, NULL, NULL, napi_enumerable, NULL },
+  };
+  if (napi_define_properties(env, exports, sizeof(exported) / sizeof(exported[0]), exported) != napi_ok)
+    return NULL;
+  return exports;
+}
