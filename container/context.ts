@@ -1,0 +1,22 @@
+/** What every container operation needs to know about how cloche was called. */
+
+/** Set up once per command by the command line, read by operations. */
+export interface Context {
+  /** The state root, absolute. */
+  root: string;
+  /** `--systemd-cgroup`: cgroups are asked for from systemd. */
+  systemdCgroup: boolean;
+  /** Writes a line to the log when `--debug` is given. */
+  debug(message: string): void;
+  /** Writes a warning to the log: something failed that does not make the operation fail. */
+  warn(message: string): void;
+}
+
+/**
+ * The state root when `--root` is not given. An empty `XDG_RUNTIME_DIR` counts as unset: podman calls `delete` with it
+ * empty and `create` without it, and both must mean the same place.
+ */
+export function defaultRoot(environment: NodeJS.ProcessEnv, uid: number): string {
+  const runtimeDirectory = environment["XDG_RUNTIME_DIR"];
+  return uid !== 0 && runtimeDirectory ? `${runtimeDirectory}/cloche` : "/run/cloche";
+}

@@ -1,0 +1,170 @@
+/**
+ * The saved container: what a state file holds, and what of it is true now.
+ *
+ * Everything in `SavedContainer` is plain JSON and is saved; what a command finds out while it runs has no place here.
+ */
+
+import type { CgroupRef } from "../sandbox/cgroups/types.ts";
+import type { ProcessRef } from "../specutils/process-ref.ts";
+import { isAlive } from "../specutils/process-ref.ts";
+import type { Hooks, Status } from "../specutils/spec.ts";
+import { isObject, parseDocument, StateFileError } from "../statefile/document.ts";
+
+export type { ProcessRef } from "../specutils/process-ref.ts";
+
+/** The newest version of the state file, and the one that is written. */
+export const RECORD_VERSION = 1;
+
+/** How a container's process ended: exactly one of `exitCode` and `signal` is there. */
+export interface ExitRecord {
+  /** 0 to 255. */
+  exitCode?: number;
+  /** The number of the signal that killed it. */
+  signal?: number;
+  /** When, RFC 3339 with nanoseconds, UTC. */
+  at: string;
+}
+
+/** One container, as saved. */
+export interface SavedContainer {
+  version: typeof RECORD_VERSION;
+  id: string;
+  /** Id of the sandbox's root container; equal to `id` in a root container. */
+  sandboxId: string;
+  ociVersion: string;
+  /** Absolute paths. */
+  bundle: string;
+  rootfs: string;
+  /** RFC 3339 with nanoseconds, UTC. */
+  created: string;
+  annotations: Record<string, string>;
+  status: Status;
+  /** Who runs `create`, while the status is `creating`: when it is gone the container will never be created. */
+  creator?: ProcessRef;
+  /** The container process. */
+  process?: ProcessRef;
+  sandbox?: ProcessRef;
+  cgroup?: CgroupRef;
+  /** Whether the container process is PID 1 of a pid namespace of its own, so that its end ends everything in there. */
+  ownPidNamespace: boolean;
+  hooks?: Pick<Hooks, "poststart" | "poststop">;
+  /** Key of the compiled seccomp filter in the cache, for `exec`. */
+  seccompFilter?: string;
+  /** The resctrl group that was made for the container, absolute. */
+  intelRdtDir?: string;
+  exit?: ExitRecord;
+  systemdCgroup: boolean;
+  /** The socket through which `start` lets the container process go on. */
+  startSocket?: string;
+  rootPropagation?: string;
+  /** The status that `resume` returns to, while the status is `paused`. */
+  pausedFrom?: "created" | "running";
+}
+
+const STATUSES: readonly unknown[] = ["creating", "created", "running", "paused", "stopped"] satisfies Status[];
+
+/**
+ * Parses the text of a state file.
+ *
+ * @throws StateFileError that names the first field that is not as saved
+ */
+export function parseRecord(path: string, text: string): SavedContainer {
+  const value = parseDocument(path, text, RECORD_VERSION);
+  const wrong = firstWrongField(value);
+  if (wrong !== undefined) throw new StateFileError(`${wrong}: not what cloche saves there`, path, text);
+  return value as unknown as SavedContainer;
+}
+
+type Check = (value: unknown) => boolean;
+
+const isString: Check = (value) => typeof value === "string";
+const isBoolean: Check = (value) => typeof value === "boolean";
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const isStringMap: Check = (value) => isObject(value) && Object.values(value).every(isString);
+const isStringArray: Check = (value) => Array.isArray(value) && value.every(isString);
+const isInteger: Check = (value) => Number.isInteger(value);
+
+/** A pid below 1 must never come from a file: kill(2) takes 0 and negative numbers for whole groups of processes. */
+const isProcessRef: Check = (value) =>
+  isObject(value) && isInteger(value["pid"]) && Number(value["pid"]) > 0 && /^\d+$/.test(String(value["startTime"]));
+
+const isExit: Check = (value) =>
+  isObject(value) &&
+  isString(value["at"]) &&
+  isInteger(value["exitCode"] ?? value["signal"]) &&
+  (value["exitCode"] === undefined) !== (value["signal"] === undefined);
+
+const isCgroup: Check = (value) =>
+  isObject(value) &&
+  isString(value["driver"]) &&
+  isString(value["version"]) &&
+  isString(value["path"]) &&
+  isStringMap(value["dirs"]) &&
+  isStringArray(value["owned"]);
+
+const isHook: Check = (value) =>
+  isObject(value) &&
+  isString(value["path"]) &&
+  optional(isStringArray)(value["args"]) &&
+  optional(isStringArray)(value["env"]) &&
+  optional(isInteger)(value["timeout"]);
+const isHookList: Check = (value) => Array.isArray(value) && value.every(isHook);
+const isHooks: Check = (value) =>
+  isObject(value) && optional(isHookList)(value["poststart"]) && optional(isHookList)(value["poststop"]);
+
+/** One entry per field, so that a field cannot be added to the record without saying what it must look like. */
+const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
+  version: (value) => value === RECORD_VERSION,
+  id: isString,
+  sandboxId: isString,
+  ociVersion: isString,
+  bundle: isString,
+  rootfs: isString,
+  created: isString,
+  annotations: isStringMap,
+  status: (value) => STATUSES.includes(value),
+  creator: optional(isProcessRef),
+  process: optional(isProcessRef),
+  sandbox: optional(isProcessRef),
+  cgroup: optional(isCgroup),
+  ownPidNamespace: isBoolean,
+  hooks: optional(isHooks),
+  seccompFilter: optional(isString),
+  intelRdtDir: optional(isString),
+  exit: optional(isExit),
+  systemdCgroup: isBoolean,
+  startSocket: optional(isString),
+  rootPropagation: optional(isString),
+  pausedFrom: optional((value) => value === "created" || value === "running"),
+};
+
+function firstWrongField(value: Record<string, unknown>): string | undefined {
+  for (const [field, check] of Object.entries(FIELDS)) {
+    if (!check(value[field])) return field;
+  }
+  return undefined;
+}
+
+/**
+ * Brings `record` up to date with what is true now: a container whose process (or, while it is being created, whose
+ * creator) is gone has stopped, whatever was saved. `readExit` says how it ended, if the sandbox process has said so yet.
+ */
+export function refreshRecord(record: SavedContainer, readExit: () => ExitRecord | undefined): void {
+  if (record.status !== "stopped" && isOver(record)) {
+    record.status = "stopped";
+    delete record.pausedFrom;
+    delete record.creator;
+  }
+  if (record.status === "stopped" && record.exit === undefined && record.process !== undefined) {
+    const exit = readExit();
+    if (exit !== undefined) record.exit = exit;
+  }
+}
+
+function isOver(record: SavedContainer): boolean {
+  if (record.status === "creating") return record.creator !== undefined && !isAlive(record.creator);
+  return record.process === undefined || !isAlive(record.process);
+}

@@ -1,0 +1,59 @@
+/**
+ * Which operation is allowed in which status, and what is said when it is not: one table for the code and the tests.
+ *
+ * Operations that are allowed in every status (`state`, `list`, `wait`, `ps`) are not in it.
+ * Source: runtime.md#operations; where `paused`, which is ours, and texts that engines look for are concerned, runc.
+ */
+
+import { StatusError } from "../specutils/errors.ts";
+import type { Status } from "../specutils/spec.ts";
+
+export type Operation = "start" | "kill" | "delete" | "exec" | "pause" | "resume" | "update" | "events";
+
+interface Rule {
+  /** The operation in words, before `container "<id>"`. */
+  phrase: string;
+  /** Statuses in which it is allowed. */
+  from: readonly Status[];
+  /** Status after it; absent when it does not change, or depends on more than the table knows. */
+  to?: Status;
+  /** Why not, for a status in which it is refused, where engines or users look for certain words. */
+  reason?: string;
+}
+
+/** A created container that is paused has no process of the user's to signal, yet is one: `kill` must reach it too. */
+export const RULES: Record<Operation, Rule> = {
+  start: { phrase: "start", from: ["created"], to: "running" },
+  kill: { phrase: "kill", from: ["created", "running", "paused"], reason: "container not running" },
+  delete: {
+    phrase: "delete",
+    from: ["created", "stopped"],
+    reason: "container not stopped, use --force to kill it first",
+  },
+  exec: { phrase: "exec in", from: ["created", "running"] },
+  pause: { phrase: "pause", from: ["created", "running"], to: "paused", reason: "container not running" },
+  resume: { phrase: "resume", from: ["paused"], reason: "container not paused" },
+  update: { phrase: "update", from: ["created", "running", "paused"], reason: "container not running" },
+  events: { phrase: "watch", from: ["created", "running", "paused"], reason: "container not running" },
+};
+
+/** Whether `operation` is allowed in `status`. */
+export function isAllowed(operation: Operation, status: Status): boolean {
+  return RULES[operation].from.includes(status);
+}
+
+/** @throws StatusError when `operation` is not allowed in the status that `container` has. */
+export function checkAllowed(operation: Operation, container: { id: string; status: Status }): void {
+  if (!isAllowed(operation, container.status)) throw refusal(operation, container);
+}
+
+/** The error for an operation that the status does not allow, also for who finds out while carrying it out. */
+export function refusal(operation: Operation, container: { id: string; status: Status }): StatusError {
+  const { phrase, from, reason } = RULES[operation];
+  const wanted = from.map((status) => `"${status}"`).join(" or ");
+  const why =
+    reason === undefined
+      ? `status is "${container.status}", must be ${wanted}`
+      : `${reason} (status is "${container.status}")`;
+  return new StatusError(`cannot ${phrase} container ${JSON.stringify(container.id)}: ${why}`, container.status, from);
+}

@@ -1,0 +1,212 @@
+/**
+ * The containers under a state root: create, find, load under the lock, save, remove.
+ *
+ * Always holds: a record is changed only by who holds its container's lock, and what is changed was read under that lock.
+ * Reading alone needs no lock, since a state file is replaced in one step.
+ */
+
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
+import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
+import { readText } from "../statefile/document.ts";
+import { acquireLock } from "../statefile/lock.ts";
+import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
+import { readExitRecord } from "./exit-record.ts";
+import type { SavedContainer } from "./record.ts";
+import { parseRecord, refreshRecord } from "./record.ts";
+
+/** A container with that id is there already. */
+export class ExistsError extends ClocheError {
+  override name = "ExistsError";
+  override code = "ERR_EXISTS";
+}
+
+/** The two ids that place a container's files. */
+export interface ContainerKey {
+  id: string;
+  sandboxId: string;
+}
+
+/**
+ * Saves the record of a new container.
+ *
+ * @throws ExistsError when the id is taken, whatever sandbox it is in; UsageError when it is none
+ */
+export async function createRecord(root: string, record: SavedContainer): Promise<void> {
+  checkId(record.id);
+  checkId(record.sandboxId);
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  await withLock(root, record.id, () => {
+    if (findExact(root, record.id) !== undefined) {
+      throw new ExistsError(
+        `cannot create container ${JSON.stringify(record.id)}: container with given ID already exists`,
+      );
+    }
+    // The exit file of a container that was removed by hand would be taken for this one's.
+    removeFile(exitPath(root, record.sandboxId, record.id));
+    saveRecord(root, record);
+  });
+}
+
+/**
+ * Takes the container's lock, loads its record, brings it up to date, and runs `fn` on it. What `fn` changes in the
+ * record is saved when it returns; when it throws, only what it saved itself with `save` stays.
+ *
+ * @param idOrPrefix an id, or what only one id starts with
+ * @throws NotFoundError, StateFileError, LockError, and what `fn` throws
+ */
+export async function withContainer<T>(
+  root: string,
+  idOrPrefix: string,
+  fn: (record: SavedContainer, save: () => void) => T | Promise<T>,
+  options?: { exact?: boolean },
+): Promise<T> {
+  const { id } = options?.exact === true ? findKey(root, idOrPrefix) : resolveKey(root, idOrPrefix);
+  return withLock(root, id, async () => {
+    const { record, text } = loadRecord(root, findKey(root, id));
+    let saved = text;
+    const save = () => {
+      const current = serialize(record);
+      if (current === saved || removed.has(record)) return;
+      saveRecord(root, record);
+      saved = current;
+    };
+    save();
+    const result = await fn(record, save);
+    save();
+    return result;
+  });
+}
+
+/**
+ * Runs `fn` while holding the lock of a container id, whether or not there is such a container.
+ *
+ * @throws LockError, and what `fn` throws
+ */
+export async function withLock<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
+  const release = await acquireLock(lockPath(root, id)).catch((error) => {
+    if (error.code === "ENOENT") throw notFound(id);
+    throw new ClocheError(`cannot lock container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
+  });
+  try {
+    return await fn();
+  } finally {
+    release();
+  }
+}
+
+/**
+ * Removes what is saved about a container.
+ *
+ * Preconditions: the caller holds its lock; with a record, that is inside `withContainer`, which then saves no more.
+ */
+export function removeRecord(root: string, record: ContainerKey): void {
+  const path = statePath(root, record.sandboxId, record.id);
+  // The state file goes last: until then the container is there and `delete` can be repeated.
+  removeFile(exitPath(root, record.sandboxId, record.id));
+  removeFile(temporaryPath(path));
+  removeFile(path);
+  removed.add(record);
+}
+
+const removed = new WeakSet<ContainerKey>();
+
+/**
+ * A container's record, up to date, for those who only look. It is read without the lock, which is taken only to save
+ * that something has changed.
+ *
+ * @throws NotFoundError, StateFileError
+ */
+export async function readRecord(root: string, idOrPrefix: string): Promise<SavedContainer> {
+  const { record, text } = loadRecord(root, resolveKey(root, idOrPrefix));
+  if (serialize(record) === text) return record;
+  try {
+    return await withContainer(root, record.id, (current) => current, { exact: true });
+  } catch (error) {
+    // Removed meanwhile. Any other reason (read-only root, lock held) keeps nobody from looking.
+    if (error instanceof NotFoundError) throw error;
+    return record;
+  }
+}
+
+/** All containers, by id, up to date, without locks. `onError` gets those that cannot be read. */
+export function listRecords(root: string, onError: (error: Error) => void): SavedContainer[] {
+  const records: SavedContainer[] = [];
+  for (const key of listKeys(root)) {
+    try {
+      records.push(loadRecord(root, key).record);
+    } catch (error) {
+      // Removed between reading the directory and reading the file: it is not there to be listed.
+      if (!(error instanceof NotFoundError)) onError(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+  return records;
+}
+
+/** The container with exactly that id. @throws NotFoundError */
+export function findKey(root: string, id: string): ContainerKey {
+  checkId(id);
+  const key = findExact(root, id);
+  if (key === undefined) throw notFound(id);
+  return key;
+}
+
+/** The container with that id, or the only one whose id starts with it. @throws NotFoundError */
+function resolveKey(root: string, idOrPrefix: string): ContainerKey {
+  checkId(idOrPrefix);
+  const exact = findExact(root, idOrPrefix);
+  if (exact !== undefined) return exact;
+  const matches = listKeys(root).filter(({ id }) => id.startsWith(idOrPrefix));
+  const [only, ...others] = matches;
+  if (only === undefined) throw notFound(idOrPrefix);
+  if (others.length > 0) {
+    const candidates = matches.map(({ id }) => JSON.stringify(id)).join(", ");
+    throw new NotFoundError(
+      `container ${JSON.stringify(idOrPrefix)} does not exist, and it is the beginning of several: ${candidates}`,
+    );
+  }
+  return only;
+}
+
+/** A root container, which nearly all are, is found by its file's name alone. */
+function findExact(root: string, id: string): ContainerKey | undefined {
+  if (existsSync(statePath(root, id, id))) return { id, sandboxId: id };
+  return listKeys(root).find((key) => key.id === id);
+}
+
+function listKeys(root: string): ContainerKey[] {
+  let names: string[];
+  try {
+    names = readdirSync(root);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw new ClocheError(`cannot list containers in ${JSON.stringify(root)}: ${messageOf(error)}`, { cause: error });
+  }
+  return names.flatMap((name) => parseStateName(name) ?? []).sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; text: string } {
+  const text = readText(statePath(root, key.sandboxId, key.id));
+  if (text === undefined) throw notFound(key.id);
+  const record = parseRecord(statePath(root, key.sandboxId, key.id), text);
+  refreshRecord(record, () => readExitRecord(exitPath(root, key.sandboxId, key.id)));
+  return { record, text };
+}
+
+function saveRecord(root: string, record: SavedContainer): void {
+  try {
+    writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record));
+  } catch (error) {
+    throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function serialize(record: SavedContainer): string {
+  return `${JSON.stringify(record)}\n`;
+}
+
+function notFound(id: string): NotFoundError {
+  return new NotFoundError(`container ${JSON.stringify(id)} does not exist`);
+}

@@ -1,0 +1,159 @@
+/**
+ * The lock of a container: held by one process at a time, free at once when its holder dies, however it dies.
+ *
+ * The lock is a symbolic link whose target names its owner (pid, start time, pid namespace, boot). symlink(2) makes the
+ * lock and its owner's name in one step, so a lock without an owner never exists. Taking a free lock is that one call;
+ * proper-lockfile and p-retry do the waiting, on the same link through proper-lockfile's `fs` option, and are loaded
+ * only then (together they cost more than a whole uncontended command).
+ *
+ * A dead owner's lock is broken by whoever meets it first, see `breakIfDead`.
+ */
+
+import { lstatSync, lutimesSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
+import { ClocheError } from "../specutils/errors.ts";
+import { isAlive, ownProcessRef } from "../specutils/process-ref.ts";
+
+/** How long to wait for a living holder. Nobody holds a lock while it waits for something outside, such as a hook. */
+const WAIT_LIMIT_MS = 30_000;
+
+/** Age from which the lock of an owner in another pid namespace, whom we cannot look up, counts as left behind. */
+const FOREIGN_AGE_LIMIT_MS = 60_000;
+
+/** A lock was held by somebody else for too long. */
+export class LockError extends ClocheError {
+  override name = "LockError";
+  override code = "ERR_LOCKED";
+}
+
+/**
+ * Takes the lock at `path`, waiting for it if need be, and returns the function that releases it.
+ *
+ * @throws LockError after `waitLimitMs`; the file system's error when the lock cannot be made.
+ */
+export async function acquireLock(path: string, waitLimitMs: number = WAIT_LIMIT_MS): Promise<() => void> {
+  const owner = ownerName();
+  try {
+    symlinkSync(owner, path);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+    return waitForLock(path, owner, waitLimitMs);
+  }
+  return () => releaseLock(path, owner);
+}
+
+async function waitForLock(path: string, owner: string, waitLimitMs: number): Promise<() => void> {
+  const { default: pRetry } = await import("p-retry");
+  const { default: lockfile } = await import("proper-lockfile");
+  const options = { lockfilePath: path, realpath: false, fs: linkFileSystem(owner), ...NO_TIMESTAMPS };
+  try {
+    return await pRetry(
+      () => {
+        breakIfDead(path, owner);
+        return lockfile.lockSync(path, options);
+      },
+      {
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: 1,
+        maxTimeout: 10,
+        randomize: true,
+        maxRetryTime: waitLimitMs,
+        shouldRetry: ({ error }) => codeOf(error) === "ELOCKED",
+      },
+    );
+  } catch (error) {
+    if (codeOf(error) !== "ELOCKED") throw error;
+    const holder = readOwner(path)?.split(":")[0] ?? "unknown";
+    throw new LockError(`locked by process ${holder} for more than ${waitLimitMs / 1000} seconds`, { cause: error });
+  }
+}
+
+/**
+ * proper-lockfile tells a dead holder by the age of its lock. We ask the kernel instead, so its limit and the renewal
+ * that goes with it are put as far away as a timer reaches (in ms).
+ */
+const NO_TIMESTAMPS = { stale: 2 ** 31, update: 2 ** 30 };
+
+/** The five calls that proper-lockfile makes on its lock directory, made on a link that names the owner instead. */
+function linkFileSystem(owner: string): object {
+  return {
+    mkdirSync: (path: string) => symlinkSync(owner, path),
+    rmdirSync: unlinkSync,
+    statSync: lstatSync,
+    utimesSync: lutimesSync,
+    realpathSync: (path: string) => path,
+  };
+}
+
+function releaseLock(path: string, owner: string): void {
+  // Not ours any more only if somebody emptied the state root meanwhile: then it is not ours to remove.
+  if (readOwner(path) === owner) unlinkSync(path);
+}
+
+/**
+ * Removes the lock at `path` if its owner is dead, so that exactly one of many breakers does it and none removes a lock
+ * that was taken meanwhile.
+ *
+ * Only who holds the claim `<path>.break.<dead owner>` may remove that owner's lock, and looks again while holding it.
+ * A dead owner never comes back, so what the claim's holder sees then stays so until it removes it. A claim is
+ * a lock in the same form, and that of a dead breaker is broken in the same way.
+ */
+function breakIfDead(path: string, owner: string): void {
+  const deadOwner = readOwner(path);
+  if (deadOwner === undefined || isOwnerAlive(deadOwner, path)) return;
+  const [pid, startTime] = deadOwner.split(":");
+  const claim = `${path.replace(/\.break\..*$/, "")}.break.${pid}.${startTime}`;
+  try {
+    symlinkSync(owner, claim);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+    breakIfDead(claim, owner);
+    return;
+  }
+  if (readOwner(path) === deadOwner) unlinkSync(path);
+  unlinkSync(claim);
+}
+
+/** `<pid>:<start time>:<inode of its pid namespace>:<boot id>`, the name of this process as an owner. */
+function ownerName(): string {
+  ownName ??= `${ownProcessRef().pid}:${ownProcessRef().startTime}:${ownPidNamespace()}:${ownBootId()}`;
+  return ownName;
+}
+
+let ownName: string | undefined;
+
+function isOwnerAlive(name: string, path: string): boolean {
+  const [pid, startTime, pidNamespace, bootId] = name.split(":");
+  if (startTime === undefined || bootId !== ownBootId()) return false;
+  if (pidNamespace !== ownPidNamespace()) return ageMs(path) < FOREIGN_AGE_LIMIT_MS;
+  return isAlive({ pid: Number(pid), startTime });
+}
+
+function ownBootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+}
+
+function ownPidNamespace(): string {
+  return readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
+}
+
+function readOwner(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function ageMs(path: string): number {
+  try {
+    return Date.now() - lstatSync(path).mtimeMs;
+  } catch {
+    // Released meanwhile: the next attempt to take it decides.
+    return 0;
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
