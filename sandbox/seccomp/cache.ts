@@ -1,0 +1,173 @@
+/**
+ * Compiled filters, kept in files: compiling docker's profile takes longer than the rest of `create`.
+ *
+ * A file holds the exact input that it was compiled from, and is used only for that input: the hash in its name merely finds
+ * it. Files are written beside their place and renamed, so they are there completely or not at all, and a valid file is never
+ * replaced by one for another input: its name, the key, stands for one filter. A file that somebody else could have written
+ * is not used. Whatever is wrong with the cache, the filter is compiled; only a wrong profile is an error.
+ */
+import { Buffer } from "node:buffer";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Seccomp } from "../../specutils/spec.ts";
+import { type CompiledSeccomp, compileSeccomp } from "./compile.ts";
+import type { HostArch } from "./constants.ts";
+import { quickHash } from "./hash.ts";
+
+/** Part of the input: to be raised when the compiler changes what it makes of a profile (a test compares). */
+export const compilerVersion = 1;
+
+export interface CachedSeccomp extends CompiledSeccomp {
+  /** Name of the file that holds the filter, for `loadSeccomp`. Undefined if it could not be kept. */
+  key: string | undefined;
+}
+
+/** How many inputs with the same hash are kept. More than one has never been seen. */
+const maxSameHash = 4;
+/** Larger files are none of ours: the largest filter has 32 KiB, and a profile that needs a megabyte is a mistake. */
+const maxFileBytes = 1 << 20;
+
+/**
+ * The filter of a profile for this host, compiled or from the cache.
+ * @param cacheDir made if it is not there, mode 0700
+ * @throws {SpecError} if a field of the profile is wrong
+ */
+export function cachedSeccomp(cacheDir: string, seccomp: Seccomp): CachedSeccomp {
+  const arch = hostArch();
+  const input = inputText(seccomp, arch);
+  const hash = quickHash(input).toString(16).padStart(16, "0");
+  for (let attempt = 0; attempt < maxSameHash; attempt++) {
+    const key = attempt === 0 ? hash : `${hash}-${attempt}`;
+    const entry = readEntry(join(cacheDir, key));
+    if (entry === undefined) {
+      const compiled = compileSeccomp(seccomp, arch);
+      return { ...compiled, key: writeEntry(cacheDir, key, input, compiled) ? key : undefined };
+    }
+    if (entry.input === input) return { ...entry.compiled, key };
+  }
+  return { ...compileSeccomp(seccomp, arch), key: undefined };
+}
+
+/** The filter that `cachedSeccomp` returned with this key, unless the cache has been emptied since. */
+export function loadSeccomp(cacheDir: string, key: string): CompiledSeccomp | undefined {
+  return readEntry(join(cacheDir, key))?.compiled;
+}
+
+/**
+ * The host, as the compiler names it.
+ * @throws {TypeError} on a host that cloche is not built for
+ */
+function hostArch(): HostArch {
+  const { arch } = process;
+  if (arch !== "x64" && arch !== "arm64") throw new TypeError(`cloche is not built for ${arch}`);
+  return arch;
+}
+
+/** Everything that a filter depends on, as text; different inputs have different texts. JSON has no bigint. */
+function inputText(seccomp: Seccomp, arch: HostArch): string {
+  const { defaultAction, defaultErrnoRet, architectures, flags, listenerPath, syscalls } = seccomp;
+  const profile = [defaultAction, defaultErrnoRet, architectures, flags, Boolean(listenerPath)];
+  const lines = [JSON.stringify([compilerVersion, arch, profile])];
+  for (const { names, action, errnoRet, args } of syscalls ?? []) {
+    lines.push(JSON.stringify([action, errnoRet, names]));
+    for (const { index, op, value, valueTwo } of args ?? []) {
+      lines.push(JSON.stringify({ index, op, value: String(value), valueTwo: String(valueTwo) }));
+    }
+  }
+  return lines.join("\n");
+}
+
+/** A file: this header, the input, the filter. All numbers are little-endian. */
+const header = {
+  bytes: 32,
+  /** "clocheBP". */
+  magic: 0x50426568636f6c63n,
+  magicOffset: 0,
+  inputBytesOffset: 8,
+  filterBytesOffset: 12,
+  flagsOffset: 16,
+  needsListenerOffset: 20,
+  /** Of the filter, to notice damage. */
+  hashOffset: 24,
+} as const;
+
+interface Entry {
+  input: string;
+  compiled: CompiledSeccomp;
+}
+
+function encodeEntry(text: string, { filter, flags, needsListener }: CompiledSeccomp): Buffer {
+  const head = Buffer.alloc(header.bytes);
+  const input = Buffer.from(text);
+  head.writeBigUInt64LE(header.magic, header.magicOffset);
+  head.writeUInt32LE(input.length, header.inputBytesOffset);
+  head.writeUInt32LE(filter.length, header.filterBytesOffset);
+  head.writeUInt32LE(flags, header.flagsOffset);
+  head.writeUInt32LE(needsListener ? 1 : 0, header.needsListenerOffset);
+  head.writeBigUInt64LE(quickHash(filter), header.hashOffset);
+  return Buffer.concat([head, input, filter]);
+}
+
+function decodeEntry(file: Buffer): Entry | undefined {
+  if (file.length < header.bytes || file.readBigUInt64LE(header.magicOffset) !== header.magic) return undefined;
+  const filterOffset = header.bytes + file.readUInt32LE(header.inputBytesOffset);
+  if (filterOffset + file.readUInt32LE(header.filterBytesOffset) !== file.length) return undefined;
+  const filter = file.subarray(filterOffset);
+  if (quickHash(filter) !== file.readBigUInt64LE(header.hashOffset)) return undefined;
+  const needsListener = file.readUInt32LE(header.needsListenerOffset) === 1;
+  return {
+    input: file.toString("utf8", header.bytes, filterOffset),
+    compiled: { filter, flags: file.readUInt32LE(header.flagsOffset), needsListener },
+  };
+}
+
+/** The entry in a file, or undefined if there is none that can be trusted. */
+function readEntry(path: string): Entry | undefined {
+  const file = readTrustedFile(path);
+  return file && decodeEntry(file);
+}
+
+function readTrustedFile(path: string): Buffer | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return undefined; // usually ENOENT; whatever else it is, the filter can be compiled
+  }
+  try {
+    const { mode, uid, size } = fstatSync(fd);
+    const isOurs = uid === process.geteuid?.() && (mode & 0o022) === 0;
+    if ((mode & constants.S_IFMT) !== constants.S_IFREG || !isOurs || size > maxFileBytes) return undefined;
+    const file = Buffer.alloc(size);
+    return readSync(fd, file, 0, size, 0) === size ? file : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether the entry could be kept. A full or read-only file system is no reason not to run a container. */
+function writeEntry(cacheDir: string, key: string, input: string, compiled: CompiledSeccomp): boolean {
+  const path = join(cacheDir, key);
+  const temporary = `${path}.${process.pid}.${process.hrtime.bigint()}`;
+  try {
+    mkdirSync(cacheDir, { recursive: true, mode: 0o700 });
+    writeFileSync(temporary, encodeEntry(input, compiled), { mode: 0o600, flag: "wx" });
+    renameSync(temporary, path);
+    return true;
+  } catch {
+    rmSync(temporary, { force: true });
+    return false;
+  }
+}
