@@ -1,0 +1,62 @@
+/** The configuration file: the lowest of the places a setting can come from. Whatever is wrong with it is an error. */
+
+import { readFileSync } from "node:fs";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
+
+export const DEFAULT_CONFIG_FILE = "/etc/cloche/config.toml";
+
+/** A setting as the file has it, by the name of its flag. */
+export type ConfigFileValues = Record<string, string | boolean>;
+
+/**
+ * Reads the TOML file at `path`, whose keys are the names of the global flags that `kinds` lists.
+ * @param isOptional whether the file may be missing, which means that it sets nothing
+ * @throws ClocheError if the file cannot be read, is no TOML, has an unknown key or a value of a wrong type
+ */
+export async function readConfigFile(
+  path: string,
+  kinds: Readonly<Record<string, "boolean" | "string">>,
+  isOptional: boolean,
+): Promise<ConfigFileValues> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" && isOptional) {
+      return {};
+    }
+    const reason = messageOf(error).replace(/^[A-Z]+: (.*?)(?:, \w+.*)?$/, "$1");
+    throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reason}`, { cause: error });
+  }
+  const values: ConfigFileValues = {};
+  for (const [key, value] of Object.entries(await parseToml(path, text))) {
+    const kind = Object.hasOwn(kinds, key) ? kinds[key] : undefined;
+    if (kind === undefined) {
+      throw invalid(path, `${key}: unknown key, known are ${Object.keys(kinds).join(", ")}`);
+    }
+    if (typeof value !== kind || (typeof value !== "string" && typeof value !== "boolean")) {
+      throw invalid(path, `${key}: must be a ${kind}`);
+    }
+    values[key] = value;
+  }
+  return values;
+}
+
+async function parseToml(path: string, text: string): Promise<Record<string, unknown>> {
+  const { parse, TomlError } = await import("smol-toml");
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) {
+      throw error;
+    }
+    // The library's message goes on with an excerpt of the file, over several lines.
+    const reason = error.message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "");
+    throw invalid(path, `line ${error.line}, column ${error.column}: ${reason}`, error);
+  }
+}
+
+function invalid(path: string, reason: string, cause?: unknown): ClocheError {
+  return new ClocheError(`invalid config file ${JSON.stringify(path)}: ${reason}`, { cause });
+}

@@ -1,0 +1,81 @@
+/**
+ * `cloche do`: runs a command in a throw-away container on the host's own files.
+ *
+ * The container's root is an overlay: the host's root below, a tmpfs above, so that changes are in memory and go with the
+ * container. Both are mounted in a mount namespace that this process makes for itself: whatever ends it, even SIGKILL,
+ * leaves no mount on the host. unshare(2) moves only the calling thread, which is the one that starts all processes.
+ */
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { isatty } from "node:tty";
+import { command } from "./command.ts";
+import { toJson } from "./output.ts";
+
+// <linux/sched.h> and <sys/mount.h>.
+const CLONE_NEWNS = 0x0002_0000;
+const MS_NOSUID = 0x2;
+const MS_NODEV = 0x4;
+const MS_REC = 0x4000;
+const MS_SLAVE = 0x8_0000;
+const MNT_DETACH = 2;
+
+export default command({
+  name: "do",
+  summary: "run a command in a throw-away container on the host's files, read-only below an in-memory overlay",
+  synopsis: "[--] <command> [argument...]",
+  arity: [1, Number.POSITIVE_INFINITY],
+  order: "leading",
+  flags: {
+    cwd: { kind: "string", value: "directory", help: "working directory", fallback: "current directory" },
+    env: { kind: "list", short: "e", value: "name=value", help: "add an environment variable; may be repeated" },
+    network: { kind: "string", choices: ["none", "host"], help: "network to use", fallback: "none" },
+  },
+  details: "The exit code is that of the command, 128 and the signal's number if a signal ended it.",
+  async run({ context, flags, args }) {
+    const { doSpec, planHostMounts } = await import("./do-spec.ts");
+    const hostMounts = planHostMounts(readFileSync("/proc/self/mountinfo", "utf8"));
+    const spec = doSpec(
+      {
+        args,
+        cwd: flags.cwd ?? process.cwd(),
+        env: flags.env,
+        hasTerminal: isatty(0) && isatty(1),
+        hasHostNetwork: flags.network === "host",
+      },
+      hostMounts,
+    );
+    const { runContainer } = await import("../container/run.ts");
+    return await withOverlay(context.root, async (bundle) => {
+      writeFileSync(`${bundle}/config.json`, toJson(spec));
+      const id = `do-${randomBytes(6).toString("hex")}`;
+      const options = { noPivot: false, noNewKeyring: false, preserveFds: 0, detach: false, keep: false };
+      return await runContainer(context, { id, bundle, ...options });
+    });
+  },
+});
+
+/** Calls `use` with a bundle directory whose `rootfs` is the overlay; unmounts and removes everything after it. */
+async function withOverlay<T>(root: string, use: (bundle: string) => Promise<T>): Promise<T> {
+  const { mount, NR, sys, throwErrno, umount } = await import("../specutils/syscall.ts");
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  throwErrno("unshare", "mount namespace", sys(NR.unshare, CLONE_NEWNS));
+  // Mounts of ours must not spread to the host, while those that the host undoes must not live on here.
+  mount(null, "/", null, MS_REC | MS_SLAVE, null);
+  const bundle = mkdtempSync(`${root}/do-`);
+  try {
+    mount("tmpfs", bundle, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700");
+    try {
+      for (const directory of ["rootfs", "upper", "work"]) {
+        mkdirSync(`${bundle}/${directory}`, { mode: 0o755 });
+      }
+      const layers = `lowerdir=/,upperdir=${bundle}/upper,workdir=${bundle}/work`;
+      mount("overlay", `${bundle}/rootfs`, "overlay", MS_NODEV, layers);
+      return await use(bundle);
+    } finally {
+      umount(bundle, MNT_DETACH);
+    }
+  } finally {
+    rmdirSync(bundle);
+  }
+}

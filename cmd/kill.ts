@@ -1,0 +1,20 @@
+/** `cloche kill`: sends a signal to a container's process. */
+
+import { command } from "./command.ts";
+
+export default command({
+  name: "kill",
+  summary: "send a signal to a container",
+  synopsis: "<container-id> [signal]",
+  arity: [1, 2],
+  flags: {
+    all: { kind: "boolean", short: "a", help: "send it to every process in the container" },
+  },
+  details: "The signal is a name (KILL, SIGKILL, SIGRTMIN+3) or a number, 0 included; SIGTERM unless given.",
+  async run({ context, flags, args, id }) {
+    const { parseSignal } = await import("../specutils/signals.ts");
+    const signal = parseSignal(args[1] ?? "SIGTERM");
+    const { killContainer } = await import("../container/kill.ts");
+    await killContainer(context, id, signal, { all: flags.all ?? false });
+  },
+});

@@ -1,0 +1,27 @@
+/** `cloche list`: the containers under the state root. */
+
+import { command } from "./command.ts";
+import { formatTable, print, printJson } from "./output.ts";
+
+export default command({
+  name: "list",
+  summary: "list the containers",
+  synopsis: "",
+  arity: [0, 0],
+  flags: {
+    format: { kind: "string", short: "f", choices: ["table", "json"], help: "what to print", fallback: "table" },
+    quiet: { kind: "boolean", short: "q", help: "print only the container IDs" },
+  },
+  async run({ context, flags }) {
+    const { listContainers } = await import("../container/list.ts");
+    const containers = await listContainers(context);
+    if (flags.quiet === true) {
+      print(containers.map(({ id }) => `${id}\n`).join(""));
+    } else if (flags.format === "json") {
+      printJson(containers);
+    } else {
+      const rows = containers.map((c) => [c.id, String(c.pid), c.status, c.bundle, c.created, c.owner]);
+      print(formatTable(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], rows));
+    }
+  },
+});

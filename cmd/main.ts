@@ -1,0 +1,98 @@
+/**
+ * Entry of the executable: finds the command, settles the global settings, runs it, reports its failure.
+ * The only place that ends the process.
+ */
+
+import { UsageError } from "../specutils/errors.ts";
+import { type Log, openLog } from "../specutils/log.ts";
+import type { Command } from "./command.ts";
+import { loadCommand, UnknownCommandError } from "./commands.ts";
+import { parseFlags } from "./flags.ts";
+import { reportFailure } from "./report.ts";
+import { type GlobalFlagValues, globalFlags, logTargetOf, readSettings } from "./settings.ts";
+
+/** runc's exit code for a command that it does not have; every other wrong command line is a 1. */
+const UNKNOWN_COMMAND = 3;
+
+const helpFlag = { help: { kind: "boolean", short: "h", help: "show help" } } as const;
+
+/** Runs one command line. @returns the exit code */
+async function main(argv: readonly string[]): Promise<number> {
+  let log = openLog({ file: undefined, format: "text", isDebug: false });
+  let command: Command | undefined;
+  try {
+    const { flags, positionals } = parseFlags(globalFlags, argv, "leading");
+    log = openLog(logTargetOf(flags));
+    const [name, ...args] = positionals;
+    if (flags.version === true) {
+      return await runVersion();
+    }
+    if (name === undefined || flags.help === true) {
+      return await runHelp(name);
+    }
+    command = await loadCommand(name === "h" ? "help" : name);
+    return await runCommand(command, args, flags, (opened) => {
+      log = opened;
+    });
+  } catch (thrown) {
+    await reportFailure(thrown, log);
+    return exitCodeOf(thrown, command);
+  }
+}
+
+/** Parses the command's own part of the line and runs it; `setLog` hears of the log once its settings are known. */
+async function runCommand(
+  command: Command,
+  args: readonly string[],
+  globals: GlobalFlagValues,
+  setLog: (log: Log) => void,
+): Promise<number> {
+  const { flags, positionals } = parseFlags({ ...command.flags, ...helpFlag }, args, command.order ?? "anywhere");
+  if (flags.help === true) {
+    return await runHelp(command.name);
+  }
+  checkArity(command, positionals);
+  const settings = await readSettings(globals, process.env, process.geteuid?.() ?? 0);
+  const log = openLog(settings.log);
+  setLog(log);
+  const context = { root: settings.root, systemdCgroup: settings.systemdCgroup, debug: log.debug, warn: log.warn };
+  log.debug(`cloche ${command.name}: state root is ${JSON.stringify(settings.root)}`);
+  const exitCode = await command.run({ context, flags, args: positionals, id: positionals[0] ?? "" });
+  await log.close();
+  return exitCode ?? 0;
+}
+
+function checkArity(command: Command, args: readonly string[]): void {
+  const [fewest, most] = command.arity;
+  if (args.length >= fewest && args.length <= most) {
+    return;
+  }
+  const wanted =
+    fewest === most ? `exactly ${fewest}` : args.length < fewest ? `at least ${fewest}` : `at most ${most}`;
+  throw new UsageError(
+    `"${command.name}" requires ${wanted} argument(s), got ${args.length}: cloche ${command.name} ${command.synopsis}`.trim(),
+  );
+}
+
+async function runVersion(): Promise<number> {
+  const { versionText } = await import("./version.ts");
+  const { print } = await import("./output.ts");
+  print(versionText());
+  return 0;
+}
+
+async function runHelp(name: string | undefined): Promise<number> {
+  const { printHelp } = await import("./help.ts");
+  await printHelp(name);
+  return 0;
+}
+
+function exitCodeOf(thrown: unknown, command: Command | undefined): number {
+  if (thrown instanceof UnknownCommandError) {
+    return UNKNOWN_COMMAND;
+  }
+  return thrown instanceof UsageError ? 1 : (command?.failureCode ?? 1);
+}
+
+// Everything that is printed was written synchronously, and nothing that is left over may keep the caller waiting.
+process.exit(await main(process.argv.slice(2)));

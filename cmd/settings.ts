@@ -1,0 +1,113 @@
+/** The global flags, and what they come to together with environment and configuration file. */
+
+import { resolve } from "node:path";
+import { defaultRoot } from "../container/context.ts";
+import { UsageError } from "../specutils/errors.ts";
+import type { LogFormat, LogTarget } from "../specutils/log.ts";
+import { DEFAULT_CONFIG_FILE, readConfigFile } from "./config-file.ts";
+import { type FlagTable, type FlagValues, parseBoolean } from "./flags.ts";
+
+const LOG_FORMATS: readonly LogFormat[] = ["text", "json"];
+
+export const globalFlags = {
+  root: {
+    kind: "string",
+    value: "directory",
+    help: "keep the state of containers here, best on a tmpfs",
+    fallback: "/run/cloche, or $XDG_RUNTIME_DIR/cloche for users other than root",
+  },
+  log: { kind: "string", value: "file", help: "append log lines to this file", fallback: "stderr" },
+  "log-format": { kind: "string", choices: LOG_FORMATS, help: "format of log lines", fallback: "text" },
+  debug: { kind: "boolean", help: "log what is being done" },
+  "systemd-cgroup": {
+    kind: "boolean",
+    help: 'let systemd make the cgroups; cgroupsPath then has the form "slice:prefix:name"',
+  },
+  config: { kind: "string", value: "file", help: "read settings from this file", fallback: DEFAULT_CONFIG_FILE },
+  rootless: { kind: "string", value: "mode", help: "accepted for runc's callers, without effect", isHidden: true },
+  criu: { kind: "string", value: "file", help: "accepted for runc's callers, without effect", isHidden: true },
+  help: { kind: "boolean", short: "h", help: "show help" },
+  version: { kind: "boolean", short: "v", help: "show the version" },
+} as const satisfies FlagTable;
+
+export type GlobalFlagValues = FlagValues<typeof globalFlags>;
+
+/** The settings that environment and configuration file may also give, under the names of their flags. */
+const settingKinds = {
+  root: "string",
+  log: "string",
+  "log-format": "string",
+  debug: "boolean",
+  "systemd-cgroup": "boolean",
+} as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
+
+export interface Settings {
+  /** Absolute path of the state root. */
+  root: string;
+  log: LogTarget;
+  systemdCgroup: boolean;
+}
+
+/** What the flags alone say about the log: where an error goes that comes up while the other settings are read. */
+export function logTargetOf(flags: Partial<Pick<GlobalFlagValues, "log" | "log-format" | "debug">>): LogTarget {
+  const format = flags["log-format"] ?? "text";
+  return {
+    file: flags.log === "/dev/stderr" || flags.log === "" ? undefined : flags.log,
+    format: format === "json" ? "json" : "text",
+    isDebug: flags.debug ?? false,
+  };
+}
+
+/**
+ * Settles each setting: the flag, else `CLOCHE_<NAME>` from the environment, else the configuration file, else the default.
+ * An empty variable counts as unset: podman passes `XDG_RUNTIME_DIR=` to some calls and leaves it out of others.
+ * @throws ClocheError if the configuration file is wrong, UsageError if a setting's value is
+ */
+export async function readSettings(
+  flags: GlobalFlagValues,
+  env: Readonly<Record<string, string | undefined>>,
+  uid: number,
+): Promise<Settings> {
+  const given = { ...fromEnvironment(env), ...definedOnly(flags) };
+  const configFile = flags.config ?? (env["CLOCHE_CONFIG"] || undefined);
+  const file = await readConfigFile(configFile ?? DEFAULT_CONFIG_FILE, settingKinds, configFile === undefined);
+  const { root = defaultRoot(env, uid), "systemd-cgroup": systemdCgroup = false, ...log } = { ...file, ...given };
+  if (root === "") {
+    throw new UsageError('invalid value "" for root: must be a directory');
+  }
+  return {
+    root: resolve(root),
+    systemdCgroup,
+    log: { ...logTargetOf(log), format: parseLogFormat(log["log-format"] ?? "text") },
+  };
+}
+
+type SettingValues = { -readonly [Name in keyof typeof settingKinds]?: GlobalFlagValues[Name] & {} };
+
+function fromEnvironment(env: Readonly<Record<string, string | undefined>>): SettingValues {
+  const values: Record<string, string | boolean> = {};
+  for (const [name, kind] of Object.entries(settingKinds)) {
+    const variable = `CLOCHE_${name.toUpperCase().replaceAll("-", "_")}`;
+    const text = env[variable];
+    if (text !== undefined && text !== "") {
+      values[name] = kind === "boolean" ? parseBoolean(variable, text) : text;
+    }
+  }
+  return values;
+}
+
+function definedOnly(flags: GlobalFlagValues): SettingValues {
+  return Object.fromEntries(
+    Object.keys(settingKinds)
+      .map((name) => [name, flags[name as keyof typeof settingKinds]])
+      .filter(([, value]) => value !== undefined),
+  );
+}
+
+function parseLogFormat(text: string): LogFormat {
+  const format = LOG_FORMATS.find((known) => known === text);
+  if (format === undefined) {
+    throw new UsageError(`invalid log-format ${JSON.stringify(text)}: must be one of ${LOG_FORMATS.join(", ")}`);
+  }
+  return format;
+}

@@ -1,0 +1,16 @@
+/** `cloche state`: prints what is known about a container (runtime.md#query-state). */
+
+import { command } from "./command.ts";
+import { printJson } from "./output.ts";
+
+export default command({
+  name: "state",
+  summary: "print the state of a container as JSON",
+  synopsis: "<container-id>",
+  arity: [1, 1],
+  flags: {},
+  async run({ context, id }) {
+    const { stateOfContainer } = await import("../container/state.ts");
+    printJson(await stateOfContainer(context, id), 2);
+  },
+});
