@@ -1,0 +1,54 @@
+/** Freezing and thawing a container: v1's freezer controller or v2's cgroup.freeze. */
+
+import { UnsupportedError } from "../../specutils/errors.ts";
+import { readValue, sleepMs, writeValue } from "./files.ts";
+import type { CgroupRef } from "./types.ts";
+
+/** A process in uninterruptible sleep (a dead NFS server) freezes only when it wakes. */
+const FREEZE_TIMEOUT_MS = 5000;
+
+/**
+ * Freezes or thaws every process in the cgroup and returns when that has happened.
+ *
+ * @throws UnsupportedError if the host has no freezer, or a process did not freeze in five seconds; it is thawed then
+ */
+export function freezeCgroup(ref: CgroupRef, frozen: boolean): void {
+  const { dir, file, freeze, thaw } = freezer(ref);
+  const what = `cannot ${frozen ? "freeze" : "thaw"} cgroup "${ref.path}"`;
+  if (dir === undefined) throw new UnsupportedError(`${what}: this host has no cgroup freezer`);
+  writeValue(`${dir}/${file}`, frozen ? freeze : thaw);
+  const deadline = Date.now() + FREEZE_TIMEOUT_MS;
+  for (let pauseMs = 0.1; isSettled(ref) !== frozen; pauseMs = Math.min(pauseMs * 2, 20)) {
+    if (Date.now() > deadline) {
+      if (frozen) writeValue(`${dir}/${file}`, thaw);
+      throw new UnsupportedError(`${what}: processes did not change state in ${FREEZE_TIMEOUT_MS} ms`);
+    }
+    sleepMs(pauseMs);
+    // v1 may stay in FREEZING when a process forked meanwhile; writing the state again makes it look once more.
+    if (frozen && ref.version === "v1") writeValue(`${dir}/${file}`, freeze);
+  }
+}
+
+/** True if the cgroup is frozen, or on its way there. False if it is gone or the host has no freezer. */
+export function isFrozen(ref: CgroupRef): boolean {
+  const { dir, file, thaw } = freezer(ref);
+  if (dir === undefined) return false;
+  const state = readValue(`${dir}/${file}`);
+  return state !== undefined && state !== thaw;
+}
+
+function isSettled(ref: CgroupRef): boolean | undefined {
+  const { dir, file, freeze, thaw } = freezer(ref);
+  if (ref.version === "v1") {
+    const state = readValue(`${dir}/${file}`);
+    return state === freeze ? true : state === thaw || state === undefined ? false : undefined;
+  }
+  // cgroup.freeze is the order, cgroup.events says when it has been carried out.
+  return /^frozen 1$/m.test(readValue(`${dir}/cgroup.events`) ?? "");
+}
+
+function freezer(ref: CgroupRef): { dir: string | undefined; file: string; freeze: string; thaw: string } {
+  return ref.version === "v2"
+    ? { dir: ref.dirs[""], file: "cgroup.freeze", freeze: "1", thaw: "0" }
+    : { dir: ref.dirs["freezer"], file: "freezer.state", freeze: "FROZEN", thaw: "THAWED" };
+}
