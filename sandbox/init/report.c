@@ -1,0 +1,114 @@
+/* Messages between cloche-init and cloche, and the end of everything that fails. */
+#define _GNU_SOURCE
+#include "init.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void send_message(int socket, const struct message *message, int fd) {
+  struct iovec data = {(void *)(uintptr_t)message, sizeof(*message)};
+  union {
+    char space[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+  } control;
+  struct msghdr header;
+
+  memset(&header, 0, sizeof(header));
+  memset(&control, 0, sizeof(control));
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  if (fd >= 0) {
+    header.msg_control = control.space;
+    header.msg_controllen = sizeof(control.space);
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(rights), &fd, sizeof(int));
+  }
+  /* cloche may have been killed: then nobody is left to tell, and the next receive sees the end of file. */
+  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0 && errno == EINTR)
+    continue;
+}
+
+bool receive_message(int socket, struct message *message, int *fds, int max_fds) {
+  struct iovec data = {message, sizeof(*message)};
+  union {
+    char space[CMSG_SPACE(MAX_CGROUP_FDS * sizeof(int))];
+    struct cmsghdr align;
+  } control;
+  struct msghdr header;
+  ssize_t received;
+
+  memset(&header, 0, sizeof(header));
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  header.msg_control = control.space;
+  header.msg_controllen = sizeof(control.space);
+  do
+    received = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  while (received < 0 && errno == EINTR);
+  if (received != (ssize_t)sizeof(*message))
+    return false;
+  for (int i = 0; i < max_fds; i++)
+    fds[i] = -1;
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+      continue;
+    int count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    for (int i = 0; i < count; i++) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(part) + (size_t)i * sizeof(int), sizeof(int));
+      if (i < max_fds)
+        fds[i] = fd;
+      else
+        (void)close(fd);
+    }
+  }
+  return true;
+}
+
+void die(uint32_t op, int error) {
+  struct message message = {MESSAGE_ERROR, op, error, 0};
+
+  send_message(st.sync_fd, &message, -1);
+  _exit(EXIT_PLAN);
+}
+
+void fail(int error) {
+  die(st.current, error);
+}
+
+int check(long result) {
+  if (result < 0)
+    fail(errno);
+  return (int)result;
+}
+
+uint32_t sync_with_host(uint32_t code, int fd, int *fds, int max_fds) {
+  struct message message = {MESSAGE_SYNC, st.current, 0, code};
+
+  send_message(st.sync_fd, &message, fd);
+  /* End of file: cloche was killed or gave up. Nothing that was begun here may outlive it. */
+  if (!receive_message(st.sync_fd, &message, fds, max_fds) || message.kind != MESSAGE_GO)
+    _exit(EXIT_PLAN);
+  return message.value;
+}
+
+int slot(uint64_t index) {
+  if (st.slots[index] < 0)
+    fail(EBADF);
+  return st.slots[index];
+}
+
+void set_slot(uint64_t index, int fd) {
+  close_slot(index);
+  st.slots[index] = check(fd);
+}
+
+void close_slot(uint64_t index) {
+  if (st.slots[index] >= 0)
+    (void)close(st.slots[index]);
+  st.slots[index] = -1;
+}

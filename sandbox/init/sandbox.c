@@ -1,0 +1,121 @@
+/*
+ * The sandbox process: PID 1 of the sandbox's pid namespace. It holds that namespace, watches the root container, and is the
+ * reason why nothing of a sandbox survives it: when PID 1 ends, the kernel kills every process of the namespace.
+ *
+ * After set-up its only link to the host is the write-only descriptor of the exit record. It has no capability, no file
+ * system, no controlling terminal, and is not dumpable.
+ */
+#define _GNU_SOURCE
+#include "init.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* struct pidfd_info of linux/pidfd.h, first published size. */
+struct pidfd_info_v0 {
+  uint64_t mask;
+  uint64_t cgroup_id;
+  uint32_t pid, tgid, ppid, ids[8];
+  int32_t exit_code;
+};
+_Static_assert(sizeof(struct pidfd_info_v0) == 64, "PIDFD_INFO_SIZE_VER0");
+
+#define NOBODY 65534
+#define PIDFD_INFO_EXIT_BIT (1ull << 3)
+#define PIDFD_GET_INFO_REQUEST _IOWR(0xFF, 11, struct pidfd_info_v0)
+
+static void record_exit(int record_fd, int pidfd) {
+  struct pidfd_info_v0 info;
+  struct timespec now;
+  char line[96];
+  int length;
+
+  memset(&info, 0, sizeof(info));
+  info.mask = PIDFD_INFO_EXIT_BIT;
+  bool known = ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_BIT);
+  (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+  unsigned long long at = (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec;
+  if (!known)
+    length = snprintf(line, sizeof(line), "ended 0 %llu\n", at); /* Linux before 6.15 tells only the parent how it ended */
+  else if (WIFSIGNALED(info.exit_code))
+    length = snprintf(line, sizeof(line), "signaled %d %llu\n", WTERMSIG(info.exit_code), at);
+  else
+    length = snprintf(line, sizeof(line), "exited %d %llu\n", WEXITSTATUS(info.exit_code), at);
+  /* One write of a short line: it is there whole or not at all. If the disk is full the status is unknown, not wrong. */
+  if (length > 0 && write(record_fd, line, (size_t)length) < 0)
+    _exit(EXIT_PLAN);
+}
+
+static void wait_for(int pidfd, short events) {
+  struct pollfd watch = {pidfd, events, 0};
+
+  while (poll(&watch, 1, -1) < 0 && errno == EINTR)
+    continue;
+}
+
+/* Returns once the process has ended and, where the kernel tells its status after that alone, has been reaped. */
+static void wait_for_end(int pidfd) {
+  struct pidfd_info_v0 info;
+
+  wait_for(pidfd, POLLIN);
+  memset(&info, 0, sizeof(info));
+  /* Kernels that know this request (6.13) also report POLLHUP, asked for or not, when the zombie is gone. */
+  if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 || errno == ESRCH)
+    wait_for(pidfd, 0);
+}
+
+/* Gives up everything that is not needed to wait and to write one line. */
+static void confine(int record_fd) {
+  (void)prctl(PR_SET_NAME, "cloche-sandbox", 0, 0, 0);
+  check(setsid());
+  /* A directory of /proc that goes away with this process: nothing can be opened below it. */
+  check(chroot("/proc/self/fdinfo"));
+  check(chdir("/"));
+  /* 65534 may have no mapping in the sandbox's user namespace; without capabilities the id matters little there. */
+  (void)syscall(SYS_setgroups, 0, NULL);
+  (void)syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY);
+  (void)syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY);
+  check(sys_capset(0, 0, 0));
+  check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+  check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+
+  for (size_t i = 0; i < PLAN_SLOTS; i++)
+    if (st.slots[i] != record_fd)
+      close_slot(i);
+}
+
+void sandbox_main(int record_fd, int handover_fd) {
+  sigset_t all;
+
+  (void)sigfillset(&all);
+  check(sigprocmask(SIG_SETMASK, &all, NULL));
+  /* Orphans of the namespace are its children: the kernel reaps them. */
+  check(signal(SIGCHLD, SIG_IGN) == SIG_ERR ? -1 : 0);
+  confine(record_fd);
+  sync_with_host(SYNC_SANDBOX, -1, NULL, 0);
+
+  struct message message;
+  int pidfd = -1;
+  bool handed = receive_message(handover_fd, &message, &pidfd, 1);
+  /* Everything but the two descriptors goes, the caller's stdio first of all: engines read it to its end. */
+  int keep[2] = {record_fd < pidfd ? record_fd : pidfd, record_fd < pidfd ? pidfd : record_fd};
+  if (!handed || pidfd < 0)
+    _exit(EXIT_PLAN);
+  if (keep[0] > 0)
+    (void)sys_close_range(0, (unsigned)keep[0] - 1, 0);
+  if (keep[1] > keep[0] + 1)
+    (void)sys_close_range((unsigned)keep[0] + 1, (unsigned)keep[1] - 1, 0);
+  (void)sys_close_range((unsigned)keep[1] + 1, ~0u, 0);
+
+  wait_for_end(pidfd);
+  record_exit(record_fd, pidfd);
+  _exit(0);
+}
