@@ -13,10 +13,10 @@ export interface Context {
 }
 
 /**
- * The state root when `--root` is not given. An empty `XDG_RUNTIME_DIR` counts as unset: podman calls `delete` with it
- * empty and `create` without it, and both must mean the same place.
+ * The state root when `--root` is not given. An empty `XDG_RUNTIME_DIR` counts as unset: podman passes it empty to some
+ * calls and leaves it out of others, and all must mean the same place.
  */
-export function defaultRoot(environment: NodeJS.ProcessEnv, uid: number): string {
+export function defaultRoot(environment: Readonly<Record<string, string | undefined>>, uid: number): string {
   const runtimeDirectory = environment["XDG_RUNTIME_DIR"];
   return uid !== 0 && runtimeDirectory ? `${runtimeDirectory}/cloche` : "/run/cloche";
 }

@@ -88,7 +88,7 @@ const isStringArray: Check = (value) => Array.isArray(value) && value.every(isSt
 const isInteger: Check = (value) => Number.isInteger(value);
 
 /** A pid below 1 must never come from a file: kill(2) takes 0 and negative numbers for whole groups of processes. */
-const isProcessRef: Check = (value) =>
+export const isProcessRef: Check = (value) =>
   isObject(value) && isInteger(value["pid"]) && Number(value["pid"]) > 0 && /^\d+$/.test(String(value["startTime"]));
 
 const isExit: Check = (value) =>
@@ -97,7 +97,8 @@ const isExit: Check = (value) =>
   isInteger(value["exitCode"] ?? value["signal"]) &&
   (value["exitCode"] === undefined) !== (value["signal"] === undefined);
 
-const isCgroup: Check = (value) =>
+/** Whether a value out of JSON has what is used of a CgroupRef. */
+export const isCgroup: Check = (value) =>
   isObject(value) &&
   isString(value["driver"]) &&
   isString(value["version"]) &&
@@ -146,6 +147,11 @@ function firstWrongField(value: Record<string, unknown>): string | undefined {
     if (!check(value[field])) return field;
   }
   return undefined;
+}
+
+/** Whether the container has a cgroup of its own to find its processes by. */
+export function hasCgroup(record: SavedContainer): record is SavedContainer & { cgroup: CgroupRef } {
+  return record.cgroup !== undefined && record.cgroup.driver !== "disabled";
 }
 
 /**

@@ -24,7 +24,7 @@ export function writeFileAtomic(path: string, text: string): void {
   try {
     const fd = openSync(temporary, "w", 0o600);
     try {
-      writeAll(fd, Buffer.from(text));
+      writeAll(fd, new TextEncoder().encode(text));
       fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -62,7 +62,7 @@ async function waitForLock(path: string, owner: string, waitLimitMs: number): Pr
     );
   } catch (error) {
     if (codeOf(error) !== "ELOCKED") throw error;
-    const holder = readOwner(path)?.split(":")[0] ?? "unknown";
+    const holder = readOwner(path)?.split(" ")[0] ?? "unknown";
     throw new LockError(`locked by process ${holder} for more than ${waitLimitMs / 1000} seconds`, { cause: error });
   }
 }
@@ -100,7 +100,7 @@ function releaseLock(path: string, owner: string): void {
 function breakIfDead(path: string, owner: string): void {
   const deadOwner = readOwner(path);
   if (deadOwner === undefined || isOwnerAlive(deadOwner, path)) return;
-  const [pid, startTime] = deadOwner.split(":");
+  const [pid, startTime] = deadOwner.split(" ");
   const claim = `${path.replace(/\.break\..*$/, "")}.break.${pid}.${startTime}`;
   try {
     symlinkSync(owner, claim);
@@ -113,16 +113,14 @@ function breakIfDead(path: string, owner: string): void {
   unlinkSync(claim);
 }
 
-/** `<pid>:<start time>:<inode of its pid namespace>:<boot id>`, the name of this process as an owner. */
+/** `<pid> <start time> <pid namespace> <boot id>`, the name of this process as an owner. */
 function ownerName(): string {
-  ownName ??= `${ownProcessRef().pid}:${ownProcessRef().startTime}:${ownPidNamespace()}:${ownBootId()}`;
-  return ownName;
+  const { pid, startTime } = ownProcessRef();
+  return `${pid} ${startTime} ${ownPidNamespace()} ${ownBootId()}`;
 }
 
-let ownName: string | undefined;
-
 function isOwnerAlive(name: string, path: string): boolean {
-  const [pid, startTime, pidNamespace, bootId] = name.split(":");
+  const [pid, startTime, pidNamespace, bootId] = name.split(" ");
   if (startTime === undefined || bootId !== ownBootId()) return false;
   if (pidNamespace !== ownPidNamespace()) return ageMs(path) < FOREIGN_AGE_LIMIT_MS;
   return isAlive({ pid: Number(pid), startTime });
@@ -133,7 +131,7 @@ function ownBootId(): string {
 }
 
 function ownPidNamespace(): string {
-  return readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
+  return readlinkSync("/proc/self/ns/pid");
 }
 
 function readOwner(path: string): string | undefined {

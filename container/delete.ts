@@ -1,0 +1,77 @@
+/** `delete`: removes a container and all that it holds (runtime.md#delete). */
+
+import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
+import { StateFileError } from "../statefile/document.ts";
+import type { Context } from "./context.ts";
+import { destroyContainer } from "./destroy.ts";
+import type { SavedContainer } from "./record.ts";
+import { salvageRemains } from "./salvage.ts";
+import { hookState } from "./state.ts";
+import { checkAllowed } from "./status.ts";
+import { findKey, removeRecord, withContainer, withLock } from "./store.ts";
+
+/**
+ * Removes a container that has stopped or, as with runc, that was created and not started. With `force` also one that
+ * runs, one whose state file cannot be read, and, without a word, one that does not exist: engines do it after each
+ * failed `create` and after each deletion.
+ *
+ * The id is never taken for a prefix, or a second deletion would hit another container. poststop hooks run after it,
+ * without the lock; what they do wrong is a warning.
+ *
+ * @throws NotFoundError, StatusError, StateFileError, and what keeps it from being removed
+ */
+export async function deleteContainer(context: Context, id: string, options: { force: boolean }): Promise<void> {
+  let record: SavedContainer;
+  try {
+    record = await withContainer(
+      context.root,
+      id,
+      async (current) => {
+        if (!options.force) checkAllowed("delete", current);
+        await destroy(context, current);
+        return current;
+      },
+      { exact: true },
+    );
+  } catch (error) {
+    if (options.force && error instanceof NotFoundError) return;
+    if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
+    throw error;
+  }
+  await runPoststopHooks(context, record);
+}
+
+async function destroy(context: Context, record: SavedContainer): Promise<void> {
+  try {
+    await destroyContainer(record);
+  } catch (error) {
+    throw new ClocheError(`cannot delete container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  removeRecord(context.root, record);
+}
+
+/** Its hooks are not run: half of a hook's command line is worse than none. */
+async function deleteUnreadable(context: Context, id: string): Promise<void> {
+  await withLock(context.root, id, async () => {
+    const key = findKey(context.root, id);
+    await destroyContainer({ ...key, ...salvageRemains(context.root, key) });
+    removeRecord(context.root, key);
+  });
+  context.warn(`container ${JSON.stringify(id)} was deleted with a state file that cannot be read: look for leftovers`);
+}
+
+async function runPoststopHooks(context: Context, record: SavedContainer): Promise<void> {
+  const hooks = record.hooks?.poststop ?? [];
+  if (hooks.length === 0) return;
+  const { runHook } = await import("./hooks.ts");
+  const state = hookState(record, "stopped");
+  for (const hook of hooks) {
+    try {
+      runHook("poststop", hook, state);
+    } catch (error) {
+      context.warn(messageOf(error));
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Undoes everything that `create` made and that is written down in the record: processes, cgroup, resctrl group, start
+ * socket. Each step accepts that its work is done already, so that it can be repeated after a failure or a SIGKILL.
+ */
+
+import { rmdirSync } from "node:fs";
+import { constants } from "node:os";
+import { isPresent } from "../specutils/process-ref.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+import type { SavedContainer } from "./record.ts";
+import { killProcess, signalProcess, waitForEnd } from "./signal-process.ts";
+
+const KILL_TIMEOUT_MS = 10_000;
+
+/** How long to wait for the sandbox process after everything that it waits for is gone. */
+const SANDBOX_TIMEOUT_MS = 1000;
+
+/** What of a record is needed to undo what it stands for. */
+export type Remains = Pick<
+  SavedContainer,
+  "id" | "sandboxId" | "process" | "sandbox" | "cgroup" | "intelRdtDir" | "startSocket"
+>;
+
+/**
+ * Kills what runs in the container and removes what it holds. The state file stays, as the sign that there may be more
+ * to do.
+ *
+ * Preconditions: the caller holds the container's lock.
+ * @throws ClocheError, SyscallError, UnsupportedError: what cannot be killed or removed
+ */
+export async function destroyContainer(container: Remains): Promise<void> {
+  const { process, cgroup, sandbox, intelRdtDir, startSocket } = container;
+  const hasMembers = cgroup !== undefined && cgroup.driver !== "disabled";
+  if (process !== undefined) signalProcess(process, constants.signals.SIGKILL);
+  if (hasMembers) {
+    // Also thaws what is paused, and kills what a shared pid namespace keeps alive.
+    const { killCgroup } = await import("../sandbox/cgroups/members.ts");
+    killCgroup(cgroup, constants.signals.SIGKILL);
+  }
+  if (process !== undefined) killProcess(process, KILL_TIMEOUT_MS);
+  if (sandbox !== undefined && container.id === container.sandboxId) endSandbox(container);
+  if (hasMembers) {
+    const { removeCgroup } = await import("../sandbox/cgroups/remove.ts");
+    await removeCgroup(cgroup);
+  }
+  if (intelRdtDir !== undefined) removeDirectory(intelRdtDir);
+  if (startSocket !== undefined) removeFile(startSocket);
+}
+
+/**
+ * The sandbox process is PID 1 of a pid namespace. The kernel ends it only when nobody is left in there, zombies included,
+ * and the container process is a zombie until its parent, which is our caller's business, has waited for it. So the wait
+ * is for the rest of the cases, and giving up is no failure: the process can do nothing any more.
+ */
+function endSandbox({ sandbox, process }: Remains): void {
+  if (sandbox === undefined || !signalProcess(sandbox, constants.signals.SIGKILL)) return;
+  if (process === undefined || !isPresent(process)) waitForEnd(sandbox, SANDBOX_TIMEOUT_MS);
+}
+
+function removeDirectory(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}

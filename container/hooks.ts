@@ -1,0 +1,105 @@
+/**
+ * Hooks that run in the runtime namespace: prestart, createRuntime, poststart, poststop (config.md#posix-platform-hooks).
+ * Those that run in the container's are run by cloche-init.
+ *
+ * A hook is called without any lock held, so it may call cloche for the container it is called for.
+ */
+
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { constants } from "node:os";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
+import type { Hook, State } from "../specutils/spec.ts";
+import type { ProcessEnd } from "../specutils/syscall.ts";
+import { kill, memfd, NR, pidfdOpen, poll, spawnHelper, sys, throwErrno, waitPid } from "../specutils/syscall.ts";
+
+export type RuntimeHookPoint = "prestart" | "createRuntime" | "poststart" | "poststop";
+
+const POLLIN = 1;
+const MFD_CLOEXEC = 1;
+
+/** How much of a failing hook's output is shown, in bytes from its end. */
+const SHOWN_OUTPUT = 1024;
+
+/** Runs hooks in their order, up to the first that fails. @throws ClocheError that names it and says what it wrote */
+export function runHooks(point: RuntimeHookPoint, hooks: readonly Hook[] | undefined, state: State): void {
+  for (const hook of hooks ?? []) runHook(point, hook, state);
+}
+
+/**
+ * Runs one hook and waits for it: the state on its stdin, exactly its arguments (argv[0] too) and its environment, the
+ * bundle as working directory. After `timeout` seconds it is killed.
+ *
+ * @throws ClocheError when it cannot be started, fails or is killed
+ */
+export function runHook(point: RuntimeHookPoint, hook: Hook, state: State): void {
+  const stateFd = memfd("state", Buffer.from(JSON.stringify(state)));
+  // A file, not a pipe: a daemon that the hook leaves behind may keep it open, and nothing blocks when it is not read.
+  const outputFd = throwErrno("memfd_create", "hook", sys(NR.memfd_create, "hook", MFD_CLOEXEC));
+  try {
+    // memfd's offset is where the writing ended: opening it again through /proc begins at the start.
+    const stdinFd = openSync(`/proc/self/fd/${stateFd}`, "r");
+    let end: ProcessEnd | undefined;
+    try {
+      end = spawnAndWait(hook, state.bundle, [stdinFd, outputFd, outputFd]);
+    } finally {
+      closeSync(stdinFd);
+    }
+    if (end === undefined) throw new ClocheError(`it ran past its timeout of ${hook.timeout} s and was killed`);
+    if (end.exitCode !== 0) throw new ClocheError(`${describeEnd(end)}${lastOutput(outputFd)}`);
+  } catch (error) {
+    throw new ClocheError(`cannot run ${point} hook ${JSON.stringify(hook.path)}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    closeSync(stateFd);
+    closeSync(outputFd);
+  }
+}
+
+/** How the hook ended, or undefined when it had to be killed because of its timeout. */
+function spawnAndWait(hook: Hook, bundle: string, stdio: [number, number, number]): ProcessEnd | undefined {
+  const fds = stdio.map((parentFd, childFd): [number, number] => [childFd, parentFd]);
+  const pid = inDirectory(bundle, () => spawnHelper(hook.path, hook.args ?? [hook.path], hook.env ?? [], fds));
+  const isLate = hook.timeout !== undefined && !endsWithin(pid, hook.timeout * 1000);
+  // Not waited for yet, so the pid is still that of the hook.
+  if (isLate) kill(pid, constants.signals.SIGKILL);
+  const end = waitPid(pid);
+  return isLate ? undefined : end;
+}
+
+function endsWithin(pid: number, timeoutMs: number): boolean {
+  const pidfd = pidfdOpen(pid);
+  try {
+    return poll([{ fd: pidfd, events: POLLIN }], timeoutMs)[0] !== 0;
+  } finally {
+    closeSync(pidfd);
+  }
+}
+
+/** The bundle may be gone when poststop hooks run: then they start where we are. */
+function inDirectory<T>(directory: string, fn: () => T): T {
+  const before = process.cwd();
+  try {
+    process.chdir(directory);
+  } catch {
+    return fn();
+  }
+  try {
+    return fn();
+  } finally {
+    process.chdir(before);
+  }
+}
+
+function describeEnd(end: ProcessEnd): string {
+  return end.signal === undefined ? `exit status ${end.exitCode}` : `killed by signal ${end.signal}`;
+}
+
+/** The end of what the hook wrote, in one line. */
+function lastOutput(fd: number): string {
+  const { size } = fstatSync(fd);
+  const bytes = Buffer.alloc(Math.min(size, SHOWN_OUTPUT));
+  readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+  const line = bytes.toString("utf8").trim().replace(/\s+/g, " ");
+  return line === "" ? "" : `: ${line}`;
+}

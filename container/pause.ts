@@ -1,0 +1,31 @@
+/** `pause`: stops every process of a container where it is. */
+
+import { UnsupportedError } from "../specutils/errors.ts";
+import type { Context } from "./context.ts";
+import { hasCgroup } from "./record.ts";
+import { checkAllowed } from "./status.ts";
+import { withContainer } from "./store.ts";
+
+/**
+ * Freezes a container that was created or runs.
+ *
+ * @throws NotFoundError, StatusError (`container not running`), UnsupportedError without a cgroup freezer
+ */
+export async function pauseContainer(context: Context, id: string): Promise<void> {
+  const { freezeCgroup } = await import("../sandbox/cgroups/freeze.ts");
+  await withContainer(context.root, id, (record, save) => {
+    checkAllowed("pause", record);
+    if (!hasCgroup(record)) {
+      throw new UnsupportedError(`cannot pause container ${JSON.stringify(record.id)}: it has no cgroup to freeze`);
+    }
+    freezeCgroup(record.cgroup, true);
+    record.pausedFrom = record.status === "created" ? "created" : "running";
+    record.status = "paused";
+    try {
+      save();
+    } catch (error) {
+      freezeCgroup(record.cgroup, false);
+      throw error;
+    }
+  });
+}

@@ -1,0 +1,46 @@
+/** `state`: what a container is and does, as the spec, runc and its callers want to see it. */
+
+import type { State, Status } from "../specutils/spec.ts";
+import type { Context } from "./context.ts";
+import type { ExitRecord, SavedContainer } from "./record.ts";
+import { readRecord } from "./store.ts";
+
+/** What `state` prints: the fields of runc (runtime.md#state and more), and how the process ended. */
+export interface ContainerState {
+  ociVersion: string;
+  id: string;
+  /** Host pid of the container process; 0 when it has ended or is not there yet. */
+  pid: number;
+  status: Status;
+  bundle: string;
+  rootfs: string;
+  /** RFC 3339 with nanoseconds, UTC. */
+  created: string;
+  annotations?: Record<string, string>;
+  exit?: ExitRecord;
+}
+
+/** The state of a container. @throws NotFoundError, StateFileError */
+export async function stateOfContainer(context: Context, id: string): Promise<ContainerState> {
+  return describe(await readRecord(context.root, id));
+}
+
+/** A record in the form that `state` and `list` print. */
+export function describe(record: SavedContainer): ContainerState {
+  const { ociVersion, id, status, bundle, rootfs, created, annotations, exit } = record;
+  const state: ContainerState = { ociVersion, id, pid: livePid(record) ?? 0, status, bundle, rootfs, created };
+  if (Object.keys(annotations).length > 0) state.annotations = annotations;
+  if (exit !== undefined) state.exit = exit;
+  return state;
+}
+
+/** The state that hooks get on stdin (runtime.md#state): there is a pid only while there is a process. */
+export function hookState(record: SavedContainer, status: Status = record.status): State {
+  const { ociVersion, id, bundle, annotations } = record;
+  const pid = status === "stopped" ? undefined : livePid(record);
+  return { ociVersion, id, status, ...(pid === undefined ? {} : { pid }), bundle, annotations };
+}
+
+function livePid(record: SavedContainer): number | undefined {
+  return record.status === "stopped" ? undefined : record.process?.pid;
+}
