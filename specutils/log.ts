@@ -7,9 +7,7 @@
  */
 
 import { closeSync, openSync } from "node:fs";
-import { Writable } from "node:stream";
 import type { Logger } from "winston";
-import { writeAll } from "./write-all.ts";
 
 export type LogFormat = "text" | "json";
 type Level = "error" | "warning" | "debug";
@@ -24,7 +22,8 @@ export interface LogTarget {
   isDebug: boolean;
 }
 
-interface Line {
+/** One line of the log. */
+export interface Line {
   level: Level;
   message: string;
   /** RFC 3339, UTC. */
@@ -57,7 +56,8 @@ export function openLog(target: LogTarget): Log {
 
   async function load(): Promise<void> {
     fd = target.file === undefined ? STDERR_FD : openSync(target.file, "a", 0o644);
-    logger = createLogger(await import("winston"), fd, target.format);
+    const { createLogger } = await import("./log-writer.ts");
+    logger = createLogger(fd, target.format);
     for (const line of queue.splice(0)) {
       logger.log(line);
     }
@@ -109,31 +109,4 @@ export function openLog(target: LogTarget): Log {
 
 function lineOf(level: Level, message: string): Line {
   return { level, message, time: new Date().toISOString() };
-}
-
-function createLogger(winston: typeof import("winston"), fd: number, format: LogFormat): Logger {
-  // Writes at once: winston's own file transport writes later, and loses lines when the process ends.
-  const stream = new Writable({
-    decodeStrings: false,
-    write(line: string, _encoding, done) {
-      writeAll(fd, line);
-      done();
-    },
-  });
-  const render = format === "json" ? jsonLine : textLine;
-  return winston.createLogger({
-    level: "debug",
-    levels: { error: 0, warning: 1, debug: 2 },
-    format: winston.format.printf((line) => render(line as unknown as Line)),
-    transports: [new winston.transports.Stream({ stream, eol: "\n" })],
-  });
-}
-
-/** The form that containerd, podman and go-runc read back. */
-function jsonLine(line: Line): string {
-  return JSON.stringify({ level: line.level, msg: line.message, time: line.time });
-}
-
-function textLine(line: Line): string {
-  return `time=${JSON.stringify(line.time)} level=${line.level} msg=${JSON.stringify(line.message)}`;
 }
