@@ -39,7 +39,6 @@ export function planCgroup(input: CgroupInput): CgroupPlan {
     hierarchies: host.hierarchies,
     writes: planWrites(resources, host),
     devices,
-    checkMemoryUsage: resources.memory?.checkBeforeUpdate === true,
   };
   if (host.version === "v2" && input.ownerUid !== undefined) plan.ownerUid = input.ownerUid;
   if (!input.systemd) return { ...plan, path: cgroupfsPath(id, cgroupsPath) };
@@ -58,7 +57,6 @@ export function disabledCgroupPlan(): CgroupPlan {
     hierarchies: [],
     writes: [],
     devices: undefined,
-    checkMemoryUsage: false,
   };
 }
 

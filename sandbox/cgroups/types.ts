@@ -74,8 +74,6 @@ export interface CgroupPlan {
   /** Owner of a delegated v2 cgroup (config-linux.md#cgroup-ownership). */
   ownerUid?: number;
   unit?: SystemdUnit;
-  /** Refuse a memory limit below the present usage (`checkBeforeUpdate`). */
-  checkMemoryUsage: boolean;
 }
 
 /** A container's cgroup. Plain JSON: it is part of the state file. */
