@@ -26,15 +26,13 @@
 
 enum { MAX_SYSCALL_ARGS = 6, STRING_SPACE = 4096, MAX_CHILD_FDS = 64, MAX_SIGNAL = 64 };
 
-static napi_value type_error(napi_env env, const char *text)
-{
+static napi_value type_error(napi_env env, const char *text) {
   /* Fails only when an exception is pending already, which then says enough. */
   (void)napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", text);
   return NULL;
 }
 
-static napi_value number(napi_env env, int64_t value)
-{
+static napi_value number(napi_env env, int64_t value) {
   napi_value result = NULL;
   if (napi_create_int64(env, value, &result) != napi_ok)
     return NULL;
@@ -50,15 +48,13 @@ struct strings {
   char space[STRING_SPACE];
 };
 
-static void free_strings(struct strings *strings)
-{
+static void free_strings(struct strings *strings) {
   for (size_t i = 0; i < MAX_SYSCALL_ARGS; i++)
     free(strings->heap[i]);
 }
 
 /* NUL-terminated copy of argument `index`; NULL if there is no memory or the text itself contains a NUL. */
-static char *copy_string(napi_env env, napi_value value, struct strings *strings, size_t index)
-{
+static char *copy_string(napi_env env, napi_value value, struct strings *strings, size_t index) {
   size_t length = 0;
   if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok)
     return NULL;
@@ -76,8 +72,7 @@ static char *copy_string(napi_env env, napi_value value, struct strings *strings
   return text;
 }
 
-static bool is_bytes(napi_env env, napi_value value, void **data)
-{
+static bool is_bytes(napi_env env, napi_value value, void **data) {
   bool is_typed_array = false;
   napi_typedarray_type type;
   return napi_is_typedarray(env, value, &is_typed_array) == napi_ok && is_typed_array &&
@@ -85,8 +80,7 @@ static bool is_bytes(napi_env env, napi_value value, void **data)
 }
 
 /* What the kernel gets for a JavaScript value; false if the value cannot be passed on exactly. */
-static bool to_argument(napi_env env, napi_value value, struct strings *strings, size_t index, long *out)
-{
+static bool to_argument(napi_env env, napi_value value, struct strings *strings, size_t index, long *out) {
   napi_valuetype type;
   int64_t integer = 0;
   double real = 0;
@@ -124,8 +118,7 @@ static bool to_argument(napi_env env, napi_value value, struct strings *strings,
   }
 }
 
-static napi_value sys(napi_env env, napi_callback_info info)
-{
+static napi_value sys(napi_env env, napi_callback_info info) {
   napi_value values[1 + MAX_SYSCALL_ARGS];
   size_t count = 1 + MAX_SYSCALL_ARGS;
   long args[MAX_SYSCALL_ARGS] = { 0 };
@@ -151,8 +144,7 @@ static napi_value sys(napi_env env, napi_callback_info info)
   return number(env, answer);
 }
 
-static napi_value address_of(napi_env env, napi_callback_info info)
-{
+static napi_value address_of(napi_env env, napi_callback_info info) {
   napi_value value, result = NULL;
   size_t count = 1;
   void *data = NULL;
@@ -167,8 +159,7 @@ static napi_value address_of(napi_env env, napi_callback_info info)
 
 /* ---- error texts ---- */
 
-static napi_value error_text(napi_env env, napi_callback_info info)
-{
+static napi_value error_text(napi_env env, napi_callback_info info) {
   napi_value value, result = NULL;
   size_t count = 1;
   int32_t number_of = 0;
@@ -182,8 +173,7 @@ static napi_value error_text(napi_env env, napi_callback_info info)
   return result;
 }
 
-static napi_value error_name(napi_env env, napi_callback_info info)
-{
+static napi_value error_name(napi_env env, napi_callback_info info) {
   napi_value value, result = NULL;
   size_t count = 1;
   int32_t number_of = 0;
@@ -212,8 +202,7 @@ struct child {
 };
 
 /* In the child: closes everything outside the wanted numbers, which are ascending. */
-static int close_others(const struct child *child)
-{
+static int close_others(const struct child *child) {
   unsigned int next = 0;
   for (size_t i = 0; i < child->fd_count; i++) {
     unsigned int wanted = (unsigned int)child->fds[i].wanted;
@@ -225,16 +214,17 @@ static int close_others(const struct child *child)
 }
 
 /* In the child: gives each descriptor its wanted number. All are moved out of the way first, so that none is overwritten. */
-static int place_fds(const struct child *child)
-{
-  int moved[MAX_CHILD_FDS];
-  int above = child->fd_count == 0 ? 0 : child->fds[child->fd_count - 1].wanted + 1;
-  for (size_t i = 0; i < child->fd_count; i++) {
+static int place_fds(const struct child *child) {
+  const size_t count = child->fd_count;
+  const int above = count == 0 ? 0 : child->fds[count - 1].wanted + 1;
+  int moved[MAX_CHILD_FDS] = { 0 };
+
+  for (size_t i = 0; i < count; i++) {
     moved[i] = fcntl(child->fds[i].given, F_DUPFD_CLOEXEC, above);
     if (moved[i] < 0)
       return -1;
   }
-  for (size_t i = 0; i < child->fd_count; i++)
+  for (size_t i = 0; i < count; i++)
     if (dup2(moved[i], child->fds[i].wanted) < 0)
       return -1;
   return close_others(child);
@@ -245,8 +235,7 @@ static int place_fds(const struct child *child)
  * lock is taken, and signals stay blocked until every handler is gone, or a handler of the JavaScript engine would run in it.
  * Returns the pid, or -errno of the step that failed.
  */
-static __attribute__((noinline)) int64_t spawn_child(const struct child *child)
-{
+static __attribute__((noinline)) int64_t spawn_child(const struct child *child) {
   sigset_t all, none, before;
   volatile int failure = 0;
 
@@ -276,8 +265,7 @@ static __attribute__((noinline)) int64_t spawn_child(const struct child *child)
   return result;
 }
 
-static char *heap_string(napi_env env, napi_value value)
-{
+static char *heap_string(napi_env env, napi_value value) {
   size_t length = 0;
   if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok)
     return NULL;
@@ -291,16 +279,14 @@ static char *heap_string(napi_env env, napi_value value)
   return text;
 }
 
-static void free_list(char **list)
-{
+static void free_list(char **list) {
   for (char **item = list; item && *item; item++)
     free(*item);
   free(list);
 }
 
 /* NULL-terminated copy of an array of strings; NULL if it is something else. */
-static char **heap_list(napi_env env, napi_value value)
-{
+static char **heap_list(napi_env env, napi_value value) {
   uint32_t length = 0;
   if (napi_get_array_length(env, value, &length) != napi_ok)
     return NULL;
@@ -318,8 +304,7 @@ static char **heap_list(napi_env env, napi_value value)
 }
 
 /* Reads pairs of (wanted, given) from an Int32Array. False if they are not ascending, negative or too many. */
-static bool read_fds(napi_env env, napi_value value, struct child *child)
-{
+static bool read_fds(napi_env env, napi_value value, struct child *child) {
   bool is_typed_array = false;
   napi_typedarray_type type;
   size_t length = 0;
@@ -340,8 +325,7 @@ static bool read_fds(napi_env env, napi_value value, struct child *child)
   return true;
 }
 
-static napi_value spawn(napi_env env, napi_callback_info info)
-{
+static napi_value spawn(napi_env env, napi_callback_info info) {
   napi_value values[4];
   size_t count = 4;
   struct child child = { 0 };
@@ -366,8 +350,7 @@ static volatile sig_atomic_t forward_to = -1;
 static bool is_forwarded[MAX_SIGNAL + 1];
 static struct sigaction action_before[MAX_SIGNAL + 1];
 
-static void forward(int signal_number)
-{
+static void forward(int signal_number) {
   int errno_before = errno;
   /* The process may have ended a moment ago: then nobody is left to tell, and the wait for it returns. */
   (void)syscall(SYS_pidfd_send_signal, (int)forward_to, signal_number, NULL, 0);
@@ -379,8 +362,7 @@ static void forward(int signal_number)
  * its being in the background: a restarted terminal read would spin); and, below, what the engine has a handler for
  * (faults, and the signal its garbage collector stops threads with).
  */
-static bool may_forward(int signal_number)
-{
+static bool may_forward(int signal_number) {
   switch (signal_number) {
   case SIGKILL:
   case SIGSTOP:
@@ -396,8 +378,7 @@ static bool may_forward(int signal_number)
   }
 }
 
-static napi_value forward_signals(napi_env env, napi_callback_info info)
-{
+static napi_value forward_signals(napi_env env, napi_callback_info info) {
   napi_value value;
   size_t count = 1;
   int32_t pidfd = -1;
@@ -423,8 +404,7 @@ static napi_value forward_signals(napi_env env, napi_callback_info info)
   return number(env, 0);
 }
 
-static napi_value stop_forwarding(napi_env env, napi_callback_info info)
-{
+static napi_value stop_forwarding(napi_env env, napi_callback_info info) {
   (void)info;
   for (int signal_number = 1; signal_number <= MAX_SIGNAL; signal_number++) {
     if (is_forwarded[signal_number])
@@ -435,8 +415,7 @@ static napi_value stop_forwarding(napi_env env, napi_callback_info info)
   return number(env, 0);
 }
 
-NAPI_MODULE_INIT()
-{
+NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
     { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },
     { "addressOf", NULL, address_of, NULL, NULL, NULL, napi_enumerable, NULL },

@@ -155,9 +155,12 @@ export class Runtime {
     return JSON.parse(this.ok(["state", id]));
   }
 
-  /** Waits for the container to have that status. */
+  /** Waits for the container to be there and to have that status. */
   async reaches(id: string, status: string): Promise<void> {
-    await waitFor(`container "${id}" is ${status}`, () => this.state(id).status === status);
+    await waitFor(`container "${id}" is ${status}`, () => {
+      const { exitCode, stdout } = this.run(["state", id]);
+      return exitCode === 0 && JSON.parse(stdout).status === status;
+    });
   }
 
   /** What is on the host because of this test, its own directory apart. */
@@ -167,17 +170,22 @@ export class Runtime {
 
   /** Deletes all containers; @throws Error if anything of them is still there a moment later. */
   async close(): Promise<void> {
-    if (readdirSync(this.root).length > 0) {
-      for (const id of this.run(["list", "--quiet"]).stdout.split("\n").filter(Boolean)) {
-        this.run(["delete", "--force", id]);
-      }
-    }
     try {
+      this.deleteAll();
       await waitFor("nothing is left behind", () => this.leftovers().length === 0, 3000).catch(() => {
         throw new Error(`left behind:\n${this.leftovers().join("\n")}`);
       });
     } finally {
       rmSync(this.directory, { recursive: true, force: true });
+    }
+  }
+
+  private deleteAll(): void {
+    if (readdirSync(this.root).length === 0) {
+      return;
+    }
+    for (const id of this.run(["list", "--quiet"]).stdout.split("\n").filter(Boolean)) {
+      this.run(["delete", "--force", id]);
     }
   }
 }
