@@ -1,0 +1,53 @@
+/** What the spec says about mounts beyond the types of single fields. */
+
+import { checkMappings } from "./mapping-rules.ts";
+import { parseMountOptions } from "./mount-options.ts";
+import { brief, invalid } from "./schema.ts";
+import type { Mount, Spec } from "./spec.ts";
+
+const MOUNTS = "config.md#mounts";
+const OPTIONS = "config.md#linux-mount-options";
+
+/**
+ * @param warn gets what is deprecated
+ * @throws SpecError
+ */
+export function checkMounts(document: string, spec: Spec, warn: (message: string) => void): void {
+  const hasUserNamespace = spec.linux?.namespaces?.some(({ type }) => type === "user") ?? false;
+  for (const [index, mount] of (spec.mounts ?? []).entries()) {
+    const field = `mounts[${index}]`;
+    if (!mount.destination.startsWith("/")) {
+      warn(`${field}.destination: relative path ${brief(mount.destination)} is taken from "/" (${MOUNTS})`);
+    }
+    checkMount(document, mount, field, hasUserNamespace);
+  }
+}
+
+function checkMount(document: string, mount: Mount, field: string, hasUserNamespace: boolean): void {
+  const parsed = parseMountOptions(mount.options ?? [], mount.type);
+  const { uidMappings, gidMappings } = mount;
+  if ((uidMappings === undefined) !== (gidMappings === undefined)) {
+    throw invalid(document, field, "must have both uidMappings and gidMappings, or neither", MOUNTS);
+  }
+  checkMappings(document, uidMappings, `${field}.uidMappings`);
+  checkMappings(document, gidMappings, `${field}.gidMappings`);
+  const hasMappings = uidMappings !== undefined && uidMappings.length > 0;
+  if (parsed.idmap !== undefined && !hasMappings && !hasUserNamespace) {
+    throw invalid(
+      document,
+      `${field}.options`,
+      `"${parsed.idmap}" needs uidMappings and gidMappings, or a user namespace`,
+      OPTIONS,
+    );
+  }
+  if (parsed.bind !== false) {
+    const [first] = parsed.data;
+    // The kernel would ignore them: the file system is mounted already, elsewhere.
+    if (first !== undefined) {
+      throw invalid(document, `${field}.options`, `${brief(first)} is not possible for a bind mount`, OPTIONS);
+    }
+    if (mount.source === undefined) throw invalid(document, `${field}.source`, "is required for a bind mount", MOUNTS);
+  } else if (mount.type === undefined && !parsed.remount && parsed.propagation.length === 0) {
+    throw invalid(document, `${field}.type`, "is required unless the mount is a bind mount", MOUNTS);
+  }
+}
