@@ -6,10 +6,10 @@
  * proper-lockfile and p-retry do the waiting, on the same link through proper-lockfile's `fs` option, and are loaded
  * only then (together they cost more than a whole uncontended command).
  *
- * A dead owner's lock is broken by whoever meets it first, see `breakIfDead`.
+ * A dead owner's lock goes over to one of those who want it, see `takeFromDead`.
  */
 
-import { lstatSync, lutimesSync, readFileSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
+import { lstatSync, lutimesSync, readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from "node:fs";
 import { ClocheError } from "../specutils/errors.ts";
 import { isAlive, ownProcessRef } from "../specutils/process-ref.ts";
 
@@ -33,7 +33,7 @@ export class LockError extends ClocheError {
 export async function acquireLock(path: string, waitLimitMs: number = WAIT_LIMIT_MS): Promise<() => void> {
   const owner = ownerName();
   try {
-    symlinkSync(owner, path);
+    take(path, owner);
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;
     return waitForLock(path, owner, waitLimitMs);
@@ -46,20 +46,14 @@ async function waitForLock(path: string, owner: string, waitLimitMs: number): Pr
   const { default: lockfile } = await import("proper-lockfile");
   const options = { lockfilePath: path, realpath: false, fs: linkFileSystem(owner), ...NO_TIMESTAMPS };
   try {
-    return await pRetry(
-      () => {
-        breakIfDead(path, owner);
-        return lockfile.lockSync(path, options);
-      },
-      {
-        retries: Number.POSITIVE_INFINITY,
-        minTimeout: 1,
-        maxTimeout: 10,
-        randomize: true,
-        maxRetryTime: waitLimitMs,
-        shouldRetry: ({ error }) => codeOf(error) === "ELOCKED",
-      },
-    );
+    return await pRetry(() => lockfile.lockSync(path, options), {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: 1,
+      maxTimeout: 10,
+      randomize: true,
+      maxRetryTime: waitLimitMs,
+      shouldRetry: ({ error }) => codeOf(error) === "ELOCKED",
+    });
   } catch (error) {
     if (codeOf(error) !== "ELOCKED") throw error;
     const holder = readOwner(path)?.split(" ")[0] ?? "unknown";
@@ -76,7 +70,7 @@ const NO_TIMESTAMPS = { stale: 2 ** 31, update: 2 ** 30 };
 /** The five calls that proper-lockfile makes on its lock directory, made on a link that names the owner instead. */
 function linkFileSystem(owner: string): object {
   return {
-    mkdirSync: (path: string) => symlinkSync(owner, path),
+    mkdirSync: (path: string) => take(path, owner),
     rmdirSync: unlinkSync,
     statSync: lstatSync,
     utimesSync: lutimesSync,
@@ -89,28 +83,40 @@ function releaseLock(path: string, owner: string): void {
   if (readOwner(path) === owner) unlinkSync(path);
 }
 
+/** Takes the lock at `path` if it is free or its owner is dead. @throws the file system's error, EEXIST if it is held */
+function take(path: string, owner: string): void {
+  try {
+    symlinkSync(owner, path);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST" || !takeFromDead(path, owner)) throw error;
+  }
+}
+
 /**
- * Removes the lock at `path` if its owner is dead, so that exactly one of many breakers does it and none removes a lock
- * that was taken meanwhile.
+ * Takes over the lock at `path` if its owner is dead, so that one of many who try gets it, and nobody takes a lock from
+ * a living owner who got it meanwhile.
  *
- * Only who holds the claim `<path>.break.<dead owner>` may remove that owner's lock, and looks again while holding it.
- * A dead owner never comes back, so what the claim's holder sees then stays so until it removes it. A claim is
- * a lock in the same form, and that of a dead breaker is broken in the same way.
+ * Only who holds the claim `<path>.break.<dead owner>` may replace that owner's lock, and looks again while holding it.
+ * A dead owner never comes back, so what is seen then stays so until the claim itself is renamed to be the lock. A claim
+ * is a lock in the same form, and a dead claimant's is taken over in the same way.
  */
-function breakIfDead(path: string, owner: string): void {
+function takeFromDead(path: string, owner: string): boolean {
   const deadOwner = readOwner(path);
-  if (deadOwner === undefined || isOwnerAlive(deadOwner, path)) return;
+  if (deadOwner === undefined || isOwnerAlive(deadOwner, path)) return false;
   const [pid, startTime] = deadOwner.split(" ");
   const claim = `${path.replace(/\.break\..*$/, "")}.break.${pid}.${startTime}`;
   try {
-    symlinkSync(owner, claim);
+    take(claim, owner);
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;
-    breakIfDead(claim, owner);
-    return;
+    return false;
   }
-  if (readOwner(path) === deadOwner) unlinkSync(path);
-  unlinkSync(claim);
+  if (readOwner(path) !== deadOwner) {
+    unlinkSync(claim);
+    return false;
+  }
+  renameSync(claim, path);
+  return true;
 }
 
 /** `<pid> <start time> <pid namespace> <boot id>`, the name of this process as an owner. */

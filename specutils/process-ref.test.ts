@@ -1,0 +1,49 @@
+import { expect, test } from "bun:test";
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { isAlive, isPresent, ownProcessRef, parseProcessStat, processRef } from "./process-ref.ts";
+import { spawnHelper, waitPid } from "./syscall.ts";
+
+test("parseProcessStat is not misled by a command's name", () => {
+  const rest = `S ${Array.from({ length: 49 }, (_, index) => index + 4).join(" ")}`;
+  expect(parseProcessStat(`7 (a) R 1 (b c) ${rest}\n`)).toEqual({ state: "S", startTime: "22", threads: 20 });
+  expect(parseProcessStat("7 (a")).toBeUndefined();
+});
+
+test("ownProcessRef is this process, and it is alive", () => {
+  expect(ownProcessRef().pid).toBe(process.pid);
+  expect(readFileSync("/proc/self/stat", "latin1").split(" ")).toContain(ownProcessRef().startTime);
+  expect(isAlive(ownProcessRef())).toBe(true);
+});
+
+test("another start time is another process", () => {
+  expect(isAlive({ pid: process.pid, startTime: "1" })).toBe(false);
+});
+
+test("a process that has ended is not alive", () => {
+  const { pid } = spawnSync("true");
+  expect(processRef(pid)).toBeUndefined();
+  expect(isAlive({ pid, startTime: "1" })).toBe(false);
+});
+
+test("a zombie is there, and not alive", async () => {
+  const pid = spawnHelper("/bin/true", ["true"], [], []);
+  while (processRef(pid) === undefined || isAlive(processRef(pid) ?? { pid, startTime: "" })) await Bun.sleep(1);
+  const ref = processRef(pid);
+  expect(ref !== undefined && isPresent(ref)).toBe(true);
+  waitPid(pid);
+  expect(ref !== undefined && isPresent(ref)).toBe(false);
+});
+
+test("a process whose main thread has ended is alive while another thread runs", async () => {
+  const script =
+    "import threading, time, ctypes; threading.Thread(target=time.sleep, args=(30,)).start(); ctypes.CDLL(None).pthread_exit(None)";
+  const child = spawn("python3", ["-c", script], { stdio: "ignore" });
+  try {
+    const pid = child.pid ?? 0;
+    while (!readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z ")) await Bun.sleep(5);
+    expect(isAlive(processRef(pid) ?? { pid, startTime: "" })).toBe(true);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
