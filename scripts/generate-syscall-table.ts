@@ -36,6 +36,8 @@ const columns = [
 const x32SyscallBit = 0x40000000;
 /** From here on the kernel gives a new system call the same number on every architecture. */
 const firstCommonNumber = 424;
+/** But for these, which the kernel's table declares for 64-bit programs only. */
+const notOnX32 = new Set(["map_shadow_stack"]);
 /** Macros of the headers that look like system calls and are none. */
 const notASyscall = /^(syscalls|arch_specific_syscall|SYSCALL_.*|OABI_.*|syscall_mask)$/;
 
@@ -102,7 +104,9 @@ function generate(directory: string): string {
       addNewer(numbers, readGoSource(moduleDirectory, column.go));
       return;
     }
-    const common = [...readGoSource(moduleDirectory, "amd64")].filter(([, number]) => number >= firstCommonNumber);
+    const common = [...readGoSource(moduleDirectory, "amd64")].filter(
+      ([name, number]) => number >= firstCommonNumber && !notOnX32.has(name),
+    );
     addNewer(numbers, new Map(common.map(([name, number]) => [name, number + x32SyscallBit])));
   });
   const names = [...new Set(table.flatMap((numbers) => [...numbers.keys()]))].sort();

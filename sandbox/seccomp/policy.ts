@@ -5,6 +5,7 @@
  * - The host's own architecture is always included. An architecture that is not included is answered with a kill.
  * - A system call that the host does not know is skipped, as is a rule that says what the default says anyway.
  * - A rule without arguments beats all rules of the same call that have some; of two without, the first one counts.
+ *   A condition that always holds, because its mask has no bit that the architecture's arguments have, is none.
  * - Two conditions on the same argument make the rule hold if any of its conditions does, otherwise all have to.
  * - A call newer than the newest one that the profile names gets ENOSYS instead of a refusing default, so that programs
  *   fall back to older calls; after all, the profile's author could not have meant it.
@@ -96,8 +97,8 @@ export function planSeccomp(seccomp: Seccomp, host: HostArch): SeccompPolicy {
 interface NamedRule {
   readonly names: readonly string[];
   readonly action: number;
-  /** Sets of conditions; the rule holds if one set does. Undefined: it holds always. */
-  readonly alternatives: readonly (readonly Condition[])[] | undefined;
+  /** Sets of conditions. The rule holds if all conditions of one set do, so an empty set makes it hold always. */
+  readonly alternatives: readonly (readonly Condition[])[];
 }
 
 function readRules(syscalls: readonly SeccompSyscall[]): NamedRule[] {
@@ -111,7 +112,7 @@ function readRules(syscalls: readonly SeccompSyscall[]): NamedRule[] {
     return {
       names: syscall.names,
       action,
-      alternatives: conditions.length === 0 ? undefined : alternativesOf(conditions),
+      alternatives: alternativesOf(conditions),
     };
   });
 }
@@ -169,19 +170,23 @@ function planArchitecture(
   defaultAction: number,
 ): ArchitecturePolicy {
   const numbers = syscallNumbers(architecture);
+  const { argumentBits } = architecture;
   const always = new Map<number, number>();
   const conditional = new Map<number, ConditionalRule[]>();
   let newest = -1;
+  const namedPrivately: number[] = [];
 
   const add = (number: number, { action, alternatives }: NamedRule) => {
     if (action === defaultAction) return;
-    if (alternatives === undefined) {
-      if (!always.has(number)) always.set(number, action);
-      return;
+    for (const alternative of alternatives) {
+      const conditions = alternative.filter(({ mask }) => BigInt.asUintN(argumentBits, mask) !== 0n);
+      if (conditions.length > 0) {
+        const list = conditional.get(number) ?? [];
+        conditional.set(number, [...list, { conditions, argumentBits, action }]);
+      } else if (!always.has(number)) {
+        always.set(number, action);
+      }
     }
-    const list = conditional.get(number) ?? [];
-    for (const conditions of alternatives) list.push({ conditions, argumentBits: architecture.argumentBits, action });
-    conditional.set(number, list);
   };
 
   for (const rule of rules) {
@@ -189,7 +194,8 @@ function planArchitecture(
       const number = numbers.get(name);
       if (number !== undefined) {
         add(number, rule);
-        if (!isArmPrivateCall(number)) newest = Math.max(newest, number);
+        if (isArmPrivateCall(number)) namedPrivately.push(number);
+        else newest = Math.max(newest, number);
       }
       const multiplexed = architecture.hasMultiplexers ? multiplexedCall(name) : undefined;
       if (multiplexed === undefined) continue;
@@ -198,6 +204,8 @@ function planArchitecture(
     }
   }
   const syscalls = new Map<number, SyscallDecision>([...conditional, ...always]);
+  // They lie above the newest call, but being named they are none that the profile's author did not know.
+  for (const number of namedPrivately) if (!syscalls.has(number)) syscalls.set(number, defaultAction);
   return { architecture, syscalls, firstNewer: newest === -1 ? Number.POSITIVE_INFINITY : newest + 1 };
 }
 
@@ -207,7 +215,7 @@ function planArchitecture(
  */
 function selectedRule(rule: NamedRule, selector: number): NamedRule {
   const isSelected: Condition = { index: 0, op: "SCMP_CMP_EQ", value: BigInt(selector), mask: 0xffffffffffffffffn };
-  const alternatives = (rule.alternatives ?? [[]]).map((conditions) => [
+  const alternatives = rule.alternatives.map((conditions) => [
     isSelected,
     ...conditions.filter(({ index }) => index !== 0),
   ]);
