@@ -39,7 +39,7 @@ export function failureText(thrown: unknown): string {
 
 /** The message; of a failed call of node:fs in the form of our own (`cannot open "/x": permission denied`). */
 function describe(thrown: unknown): string {
-  const { code, syscall, path } = thrown as NodeJS.ErrnoException;
+  const { code, syscall, path } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
   if (!(thrown instanceof Error) || typeof code !== "string" || typeof syscall !== "string") {
     return thrown instanceof ClocheError ? thrown.message : `internal error: ${messageOf(thrown)}`;
   }
