@@ -144,6 +144,8 @@ deb ${signed} http://deb.debian.org/debian-security ${release}-security main
     `Dir::Etc::SourceList=${folder}/sources.list`,
     "Dir::Etc::SourceParts=-",
     `Dir::State::Lists=${folder}/lists`,
+    // What is installed here is not on offer there.
+    "Dir::State::Status=/dev/null",
     "Dir::Cache::pkgcache=",
     "Dir::Cache::srcpkgcache=",
     "Acquire::Check-Valid-Until=false",
