@@ -15,7 +15,7 @@ import {
   openSync,
   readSync,
   renameSync,
-  rmSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -167,7 +167,16 @@ function writeEntry(cacheDir: string, key: string, input: string, compiled: Comp
     renameSync(temporary, path);
     return true;
   } catch {
-    rmSync(temporary, { force: true });
+    removeIfThere(temporary);
     return false;
+  }
+}
+
+/** Not rmSync with `force`: under Bun 1.4.5 that throws EFAULT where a parent is not a directory. */
+function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Usually it was never made; if it cannot be removed, it is in nobody's way either.
   }
 }

@@ -181,29 +181,33 @@ function probes(random: Random, seccomp: Seccomp, host: HostArch): SeccompData[]
 const dockerProfile = hasOracle ? dockerSeccomp() : undefined;
 
 describe.skipIf(!hasOracle)("compared with libseccomp (needs gcc and libseccomp-dev)", () => {
-  test.skipIf(dockerProfile === undefined)("docker's profile answers every call the same (needs go)", () => {
-    if (dockerProfile === undefined) throw new Error("skipped");
-    const known = new Set(knownToLibseccomp((dockerProfile.syscalls ?? []).flatMap(({ names }) => names)));
-    const syscalls = (dockerProfile.syscalls ?? []).map((rule) => ({
-      ...rule,
-      names: rule.names.filter((name) => known.has(name)),
-    }));
-    const seccomp = { ...dockerProfile, syscalls: syscalls.filter(({ names }) => names.length > 0) };
-    const reference = libseccompFilter(seccomp, "x64") ?? new Uint8Array();
-    const { filter } = compileSeccomp(seccomp, "x64");
-    expect(filter.length).toBeLessThan(reference.length);
-    for (const architecture of hostArchitectures.x64) {
-      const base = architecture.name === "SCMP_ARCH_X32" ? 0x40000000 : 0;
-      for (let number = base; number < base + 600; number++) {
-        for (const value of [0n, 1n, 8n, 38n, 39n, 40n, 42n, 0x20000n, 0x7e020000n, 0xffffffffn, 0x10000000000n]) {
-          const call = { arch: architecture.auditArch, number, args: [value, value] };
-          const wanted = isNewer(seccomp, "x64", call) ? enosys : runFilter(reference, call);
-          const got = runFilter(filter, call);
-          if (got !== wanted) expect({ call, verdict: got }).toEqual({ call, verdict: wanted });
+  test.skipIf(dockerProfile === undefined)(
+    "docker's profile answers every call the same (needs go)",
+    () => {
+      if (dockerProfile === undefined) throw new Error("skipped");
+      const known = new Set(knownToLibseccomp((dockerProfile.syscalls ?? []).flatMap(({ names }) => names)));
+      const syscalls = (dockerProfile.syscalls ?? []).map((rule) => ({
+        ...rule,
+        names: rule.names.filter((name) => known.has(name)),
+      }));
+      const seccomp = { ...dockerProfile, syscalls: syscalls.filter(({ names }) => names.length > 0) };
+      const reference = libseccompFilter(seccomp, "x64") ?? new Uint8Array();
+      const { filter } = compileSeccomp(seccomp, "x64");
+      expect(filter.length).toBeLessThan(reference.length);
+      for (const architecture of hostArchitectures.x64) {
+        const base = architecture.name === "SCMP_ARCH_X32" ? 0x40000000 : 0;
+        for (let number = base; number < base + 600; number++) {
+          for (const value of [0n, 1n, 8n, 38n, 39n, 40n, 42n, 0x20000n, 0x7e020000n, 0xffffffffn, 0x10000000000n]) {
+            const call = { arch: architecture.auditArch, number, args: [value, value] };
+            const wanted = isNewer(seccomp, "x64", call) ? enosys : runFilter(reference, call);
+            const got = runFilter(filter, call);
+            if (got !== wanted) expect({ call, verdict: got }).toEqual({ call, verdict: wanted });
+          }
         }
       }
-    }
-  }, 60_000);
+    },
+    60_000,
+  );
 
   for (const host of ["x64", "arm64"] as const) {
     test(`${host}: the same answers to random calls under random profiles`, () => {
