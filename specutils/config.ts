@@ -11,6 +11,7 @@ import { checkLinux } from "./linux-rules.ts";
 import { checkMounts } from "./mount-rules.ts";
 import { checkProcess } from "./process-rules.ts";
 import { processSchema } from "./process-schema.ts";
+import { quote } from "./quote.ts";
 import { checkResources } from "./resources-rules.ts";
 import { resourcesSchema } from "./resources-schema.ts";
 import { brief, type Check, invalid, read } from "./schema.ts";
@@ -103,7 +104,7 @@ function readDocument(path: string, document: string): string {
   try {
     bytes = readRegularFile(path);
   } catch (error) {
-    throw new SpecError(`cannot read ${document} ${JSON.stringify(path)}: ${reasonOf(error)}`, "", undefined, {
+    throw new SpecError(`cannot read ${document} ${quote(path)}: ${reasonOf(error)}`, "", undefined, {
       cause: error,
     });
   }

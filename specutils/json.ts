@@ -7,6 +7,8 @@
  * native and costs a third on the first call; the reader below does the rest, and every document that is wrong.
  */
 
+import { quote } from "./quote.ts";
+
 /** What a document consists of. An integer beyond ±(2^53 - 1) is a `bigint`, every other number a `number`. */
 export type Json = string | number | bigint | boolean | null | Json[] | { [name: string]: Json };
 
@@ -125,7 +127,7 @@ class Reader {
       const nameAt = this.#at;
       if (this.#text[nameAt] !== '"') this.#fail(`unexpected ${this.#found()}, want a name in quotes`);
       const name = this.#string();
-      if (Object.hasOwn(members, name)) this.#fail(`the name ${JSON.stringify(name)} appears twice`, nameAt);
+      if (Object.hasOwn(members, name)) this.#fail(`the name ${quote(name)} appears twice`, nameAt);
       this.#skipSpace();
       if (!this.#take(":")) this.#fail(`unexpected ${this.#found()}, want ":"`);
       const value = this.#value(depth + 1);
@@ -215,7 +217,7 @@ class Reader {
 
   #found(): string {
     const codePoint = this.#text.codePointAt(this.#at);
-    return codePoint === undefined ? "end of file" : JSON.stringify(String.fromCodePoint(codePoint));
+    return codePoint === undefined ? "end of file" : quote(String.fromCodePoint(codePoint));
   }
 
   #fail(problem: string, at = this.#at): never {

@@ -29,7 +29,10 @@ const int32 = integer(-(2 ** 31), 2 ** 31 - 1);
 const cpuList = textLike(/^[0-9, -]*$/, 'a list of CPUs such as "0-3,7"', LINUX);
 
 /** A name and a value, as execve(2) passes them on (environ(7)); a string without "=" could not be looked up. */
-const environment: Check<string> = textLike(/^[^=]+=/, "NAME=value", PROCESS);
+const environment: Check<string> = (value, place, depth) => {
+  const variable = text(value, place, depth);
+  return variable.indexOf("=") > 0 ? variable : place.wrong(depth, variable, "NAME=value", PROCESS);
+};
 
 const user = object<User>(USER, {
   uid: required(id),

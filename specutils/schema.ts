@@ -8,6 +8,7 @@
 
 import { SpecError } from "./errors.ts";
 import type { Json } from "./json.ts";
+import { quote } from "./quote.ts";
 
 /** One kind of value: returns it converted, or fails at `place`, whose path is complete up to `depth`. */
 export type Check<T> = (value: Json, place: Place, depth: number) => T;
@@ -52,10 +53,10 @@ export function invalid(document: string, field: string, problem: string, clause
   return new SpecError(`invalid ${document}: ${where}${problem}${why}`, field, clause);
 }
 
-/** `value` as it is shown in an error: JSON, cut after 60 characters. */
+/** `value` as it is shown in an error. */
 export function brief(value: Json): string {
-  const text = typeof value === "bigint" ? String(value) : typeof value === "object" ? kindOf(value) : quote(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  if (typeof value === "string") return quote(value);
+  return typeof value === "object" ? kindOf(value) : String(value);
 }
 
 /** Reads a whole document with a table. */
@@ -144,7 +145,10 @@ export function textLike(pattern: RegExp, wanted: string, clause?: string): Chec
 }
 
 export function absolutePath(clause: string): Check<string> {
-  return textLike(/^\//, "an absolute path", clause);
+  return (value, place, depth) => {
+    const path = text(value, place, depth);
+    return path.startsWith("/") ? path : place.wrong(depth, path, "an absolute path", clause);
+  };
 }
 
 export function oneOf<T extends string>(values: readonly T[], clause?: string): Check<T> {
@@ -192,10 +196,6 @@ function kindOf(value: object | null): string {
   return Array.isArray(value) ? "an array" : "an object";
 }
 
-function quote(value: string | number | boolean): string {
-  return typeof value === "number" ? String(value) : JSON.stringify(value);
-}
-
 const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** `process.args[0]`, `annotations["a.b"]`. */
@@ -203,7 +203,7 @@ function formatPath(path: readonly (string | number)[]): string {
   let formatted = "";
   for (const step of path) {
     if (typeof step === "number") formatted += `[${step}]`;
-    else if (!PLAIN_NAME.test(step)) formatted += `[${brief(step)}]`;
+    else if (!PLAIN_NAME.test(step)) formatted += `[${quote(step)}]`;
     else formatted += formatted === "" ? step : `.${step}`;
   }
   return formatted;

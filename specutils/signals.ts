@@ -1,6 +1,7 @@
 /** Signals by name and number, as `kill` takes them (signal(7); the numbers hold for x86-64 and arm64). */
 
 import { UsageError } from "./errors.ts";
+import { quote } from "./quote.ts";
 
 const SIGNALS: Readonly<Record<string, number>> = {
   SIGHUP: 1,
@@ -50,7 +51,7 @@ const REAL_TIME_NAME = /^SIGRT(MIN|MAX)(?:([+-])(\d{1,2}))?$/;
  */
 export function parseSignal(text: string): number {
   const number = /^\d{1,2}$/.test(text) ? Number(text) : numberOfName(text);
-  if (number === undefined || number > SIGRTMAX) throw new UsageError(`unknown signal ${JSON.stringify(text)}`);
+  if (number === undefined || number > SIGRTMAX) throw new UsageError(`unknown signal ${quote(text)}`);
   return number;
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { statSync } from "node:fs";
+import { quote } from "./quote.ts";
 import { invalid } from "./schema.ts";
 import type { Linux, NamespaceType } from "./spec.ts";
 
@@ -34,7 +35,7 @@ export function sysctlPath(name: string): string | undefined {
 export function checkSysctl(document: string, linux: Linux): void {
   for (const name of Object.keys(linux.sysctl ?? {})) {
     const problem = problemOf(name, linux);
-    if (problem !== undefined) throw invalid(document, `linux.sysctl[${JSON.stringify(name)}]`, problem, CLAUSE);
+    if (problem !== undefined) throw invalid(document, `linux.sysctl[${quote(name)}]`, problem, CLAUSE);
   }
 }
 
