@@ -397,20 +397,18 @@ void pivot(int root, bool move_instead) {
   check(chdir("/"));
 }
 
-/* Opens a path of the container for covering it; -1 when it does not exist. Runs after the pivot. */
-static int open_covered(const char *path) {
-  int root = check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+/* Opens a path of the container for covering it; -1 when it does not exist. */
+static int open_covered(int root, const char *path) {
   int fd = sys_openat2(root, path, O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 
   if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
     fail(errno);
-  (void)close(root);
   return fd;
 }
 
 void mask_path(const struct plan_op *op) {
   struct stat info;
-  int target = open_covered(text(op, 0));
+  int target = open_covered(slot(op->arg[1]), text(op, 0));
 
   if (target < 0)
     return;
@@ -438,7 +436,7 @@ void mask_path(const struct plan_op *op) {
 }
 
 void readonly_path(const struct plan_op *op) {
-  int target = open_covered(text(op, 0));
+  int target = open_covered(slot(op->arg[0]), text(op, 0));
 
   if (target < 0)
     return;

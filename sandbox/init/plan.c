@@ -36,8 +36,8 @@ static const struct shape shapes[] = {
     [OP_MKNOD] = {0x1, 0, PLAIN},
     [OP_SYMLINK] = {0x1, 0, PLAIN},
     [OP_PIVOT] = {0x1, 0, PLAIN},
-    [OP_MASK] = {0x1, 0, PLAIN},
-    [OP_READONLY] = {0, 0, PLAIN},
+    [OP_MASK] = {0x3, 0, PLAIN},
+    [OP_READONLY] = {0x1, 0, PLAIN},
     [OP_HOSTNAME] = {0, 0, PLAIN},
     [OP_DOMAINNAME] = {0, 0, PLAIN},
     [OP_CONSOLE] = {0x1, 0, PLAIN},
@@ -69,14 +69,14 @@ static const struct shape shapes[] = {
 
 #define OP_CODES (sizeof(shapes) / sizeof(shapes[0]))
 
+/* A list's length counts the NUL behind each of its strings, so that [""] and [] differ. */
 static bool valid_list(const char *bytes, size_t length, uint64_t count) {
   uint64_t seen = 0;
 
   for (size_t at = 0; at < length; at++)
     if (bytes[at] == '\0')
       seen++;
-  /* The terminating NUL, which `length` does not count, ends the last string. */
-  return length == 0 ? count == 0 : seen + 1 == count;
+  return seen == count && (length == 0 || bytes[length - 1] == '\0');
 }
 
 static bool valid_op(const struct plan *plan, const struct plan_op *op) {

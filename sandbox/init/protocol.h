@@ -39,7 +39,7 @@ struct plan_op {
   struct plan_string text[3];
 };
 
-/* "slot": index into the helper's table of file descriptors. Lists are NUL-separated strings, with their count in an arg. */
+/* "slot": index into the helper's table of file descriptors. Lists are strings, a NUL behind each, with their count in an arg. */
 enum op_code {
   OP_OPEN = 1,         /* a0 slot, a1 open flags, t0 path; a2 directory slot or NO_SLOT */
   OP_ADOPT = 2,        /* a0 slot, a1 number of an inherited descriptor */
@@ -61,8 +61,8 @@ enum op_code {
   OP_MKNOD = 18,       /* a0 root slot, a1 mode with type, a2 major << 32 | minor, a3 uid << 32 | gid, t0 path */
   OP_SYMLINK = 19,     /* a0 root slot, t0 path, t1 target; an existing entry stays */
   OP_PIVOT = 20,       /* a0 root slot */
-  OP_MASK = 21,        /* a0 /dev/null slot, t0 path: absent is fine */
-  OP_READONLY = 22,    /* t0 path: absent is fine */
+  OP_MASK = 21,        /* a0 /dev/null slot, a1 root slot, t0 path: absent is fine */
+  OP_READONLY = 22,    /* a0 root slot, t0 path: absent is fine */
   OP_HOSTNAME = 23,    /* t0 */
   OP_DOMAINNAME = 24,  /* t0 */
   OP_CONSOLE = 25,     /* a0 root slot, a1 rows, a2 columns, a3 uid of the owner */

@@ -1,0 +1,250 @@
+/**
+ * The plan of `create`: config.json as the ops of cloche-init, from the caller's namespaces to the container's program.
+ *
+ * This file is the order in which a container comes to be; what each part consists of is in the files it calls. The order
+ * matters: sources are opened before a user namespace takes the right to; /proc is written through the host's own procfs;
+ * masks come after all mounts, and before the pivot, while the host's /dev/null can still be copied.
+ */
+import {
+  MEMORY_POLICY_FLAGS,
+  MEMORY_POLICY_MODES,
+  NAMESPACES,
+  PERSONALITY_DOMAINS,
+} from "../specutils/kernel-names.ts";
+import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
+import type { Hook, MemoryPolicy, Process, Spec } from "../specutils/spec.ts";
+import { needsCgroupBinds } from "./cgroup-mounts.ts";
+import type { CgroupPlan } from "./cgroups/types.ts";
+import { planDevices } from "./devices.ts";
+import { type MountContext, openTree, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
+import { isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
+import { type Op, openOp, op, Plan } from "./plan.ts";
+import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
+import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
+import type { CompiledSeccomp } from "./seccomp/compile.ts";
+
+const O_PATH = 0o10000000;
+const O_DIRECTORY = 0o200000;
+
+export interface CreatePlanInput {
+  id: string;
+  spec: Spec;
+  /** Absolute paths. */
+  bundle: string;
+  rootfs: string;
+  env: readonly string[];
+  cgroup: CgroupPlan;
+  seccomp: CompiledSeccomp | undefined;
+  preserveFds: number;
+  noPivot: boolean;
+  noNewKeyring: boolean;
+  /** Open descriptor of the exit record, for the sandbox process. */
+  exitFd: number;
+  /** Open, listening socket through which `start` comes; without one, the helper's own socket is used (`run`). */
+  startFd: number | undefined;
+  currentLimit(resource: number): [bigint, bigint];
+  warn(message: string): void;
+}
+
+/**
+ * Plans a container.
+ *
+ * @throws SpecError, UnsupportedError for what turns out to be impossible on this host
+ */
+export function planCreate(input: CreatePlanInput): Plan {
+  const { spec } = input;
+  const { linux } = spec;
+  const plan = new Plan(input.preserveFds);
+  const exit = plan.adopt(input.exitFd, "exit record");
+  const start = input.startFd === undefined ? NO_SLOT : plan.adopt(input.startFd, "start socket");
+  const process = spec.process;
+  const isInUserNamespace = namespaceChoice(linux, "user").kind !== "host";
+  const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
+
+  const { rootfs } = input;
+  const root = openTree(plan, rootfs, true, rootKeepsPeers, `root.path: open ${JSON.stringify(rootfs)}`);
+  const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
+  const proc = usesProc ? plan.slot() : undefined;
+  if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
+  if (process !== undefined) {
+    planOomScore(plan, process);
+    planRaisedLimits(plan, process, input.currentLimit);
+  }
+
+  const mounts: MountContext = {
+    plan,
+    spec,
+    bundle: input.bundle,
+    root,
+    cgroup: input.cgroup,
+    hasCgroupNamespace: isNew(linux, "cgroup"),
+    keepsPeers: rootKeepsPeers,
+  };
+  // Binds of the container's own cgroup can be opened once that exists.
+  const cgroupOp = op(OP.CGROUP, "cgroup");
+  const isCgroupEarly = needsCgroupBinds(mounts);
+  if (isCgroupEarly) plan.host.push(cgroupOp);
+
+  planInside(input, mounts, proc, start, isInUserNamespace);
+
+  planJoins(plan, linux);
+  planUnshare(plan, linux);
+  plan.host.push(op(OP.SANDBOX, "start the sandbox process", [exit]));
+  if (!isCgroupEarly) plan.host.push(cgroupOp);
+  const clones = newFlags(linux, ["mount", "pid"]);
+  const nests = isNew(linux, "pid") ? OP_FLAG.INTERMEDIATE : 0;
+  plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nests));
+  return plan;
+}
+
+function planOomScore(plan: Plan, { oomScoreAdj }: Process): void {
+  if (oomScoreAdj === undefined) return;
+  const what = `process.oomScoreAdj: set ${oomScoreAdj}`;
+  plan.host.push(op(OP.WRITE, what, [NO_SLOT], ["/proc/self/oom_score_adj", String(oomScoreAdj)]));
+}
+
+/** What the container process does. Opening ops that this adds to the host stage come before the namespaces'. */
+function planInside(
+  input: CreatePlanInput,
+  mounts: MountContext,
+  proc: number | undefined,
+  start: number,
+  isInUserNamespace: boolean,
+): void {
+  const { spec } = input;
+  const { linux, hooks } = spec;
+  const { plan, root } = mounts;
+  const ops = plan.container;
+  ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
+  if (isNew(linux, "cgroup")) {
+    ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
+  }
+  planRoot(plan, root);
+  planMounts(mounts);
+  planDevices(plan, spec, root, isInUserNamespace);
+  planWorkingDirectory(plan, spec, root);
+  if (spec.process?.terminal === true) planConsole(plan, spec.process, root);
+  if (hooks?.prestart?.length || hooks?.createRuntime?.length) {
+    ops.push(op(OP.SYNC, "run createRuntime hooks", [SYNC.ENVIRONMENT]));
+  }
+  ops.push(...hookOps("createContainer", hooks?.createContainer));
+  planCovers(plan, spec, root);
+  planIdentity(plan, spec, proc);
+  if (spec.root?.readonly === true) {
+    ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
+  }
+  ops.push(op(OP.PIVOT, "pivot the root", [root], [], input.noPivot ? OP_FLAG.REPLACE : 0));
+  const propagation = rootPropagation(linux?.rootfsPropagation ?? "");
+  if (propagation !== undefined) {
+    ops.push(propagateOp("/", propagation.type, propagation.recursive, "linux.rootfsPropagation"));
+  }
+  planKernelSettings(plan, spec);
+  if (spec.process === undefined) {
+    ops.push(op(OP.WAIT_START, "wait for start", [start]));
+    return;
+  }
+  planProgram({
+    plan,
+    process: spec.process,
+    env: input.env,
+    preserveFds: input.preserveFds,
+    seccomp: input.seccomp,
+    proc,
+    keyring: input.noNewKeyring ? undefined : `_ses.${input.id}`,
+    beforeExecute: [
+      op(OP.WAIT_START, "wait for start", [start]),
+      ...hookOps("startContainer", hooks?.startContainer),
+    ],
+    warn: input.warn,
+  });
+}
+
+/** Cuts the container's mounts off from the host's and puts the root over the old one, where pivot_root takes it. */
+function planRoot(plan: Plan, root: number): void {
+  const slash = plan.slot();
+  plan.container.push(
+    propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"),
+    openOp(slash, "/", O_PATH | O_DIRECTORY, "root.path: open /"),
+    op(OP.ATTACH, "root.path: attach", [root, slash]),
+    op(OP.CLOSE, "root.path: close", [slash]),
+  );
+}
+
+/** runc and crun make a missing working directory; a program cannot. */
+function planWorkingDirectory(plan: Plan, { process }: Spec, root: number): void {
+  if (process === undefined) return;
+  const slot = plan.slot();
+  const what = `process.cwd: create ${JSON.stringify(process.cwd)}`;
+  plan.container.push(
+    op(OP.TARGET, what, [slot, root, TARGET.DIRECTORY, 0o755], [process.cwd]),
+    op(OP.CLOSE, what, [slot]),
+  );
+}
+
+function planConsole(plan: Plan, process: Process, root: number): void {
+  const { height = 0, width = 0 } = process.consoleSize ?? {};
+  const args = [root, height, width, process.user.uid];
+  plan.container.push(op(OP.CONSOLE, "process.terminal: open a terminal", args, [], OP_FLAG.BIND_CONSOLE));
+}
+
+/** `linux.maskedPaths` and `linux.readonlyPaths`. */
+function planCovers(plan: Plan, { linux }: Spec, root: number): void {
+  const ops = plan.container;
+  for (const path of linux?.readonlyPaths ?? []) {
+    ops.push(op(OP.READONLY, `linux.readonlyPaths: ${JSON.stringify(path)}`, [root], [path]));
+  }
+  if ((linux?.maskedPaths?.length ?? 0) === 0) return;
+  const nullDevice = plan.slot();
+  ops.push(openOp(nullDevice, "/dev/null", O_PATH, "linux.maskedPaths: open /dev/null"));
+  for (const path of linux?.maskedPaths ?? []) {
+    ops.push(op(OP.MASK, `linux.maskedPaths: ${JSON.stringify(path)}`, [nullDevice, root], [path]));
+  }
+  ops.push(op(OP.CLOSE, "linux.maskedPaths: close /dev/null", [nullDevice]));
+}
+
+/** Names, interfaces and sysctls: what the container's namespaces hold. */
+function planIdentity(plan: Plan, spec: Spec, proc: number | undefined): void {
+  const ops = plan.container;
+  if (isNew(spec.linux, "network")) ops.push(op(OP.LOOPBACK, "linux.namespaces: bring up lo"));
+  if (spec.hostname) ops.push(op(OP.HOSTNAME, `hostname: set ${JSON.stringify(spec.hostname)}`, [], [spec.hostname]));
+  if (spec.domainname) {
+    ops.push(op(OP.DOMAINNAME, `domainname: set ${JSON.stringify(spec.domainname)}`, [], [spec.domainname]));
+  }
+  for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
+    const what = `linux.sysctl: set ${JSON.stringify(key)} to ${JSON.stringify(value)}`;
+    const file = `sys/${sysctlPath(key)}`;
+    ops.push(op(OP.WRITE, what, [proc ?? NO_SLOT], [file, value], OP_FLAG.NO_SYMLINKS));
+  }
+}
+
+/** sysctl(8): dots separate unless a slash comes first, and then the two have changed places. */
+export function sysctlPath(key: string): string {
+  const separator = /[./]/.exec(key)?.[0];
+  if (separator === "/") return key;
+  return key.replace(/[./]/g, (character) => (character === "." ? "/" : "."));
+}
+
+function planKernelSettings(plan: Plan, { linux }: Spec): void {
+  const personality = linux?.personality;
+  if (personality !== undefined) {
+    const domain = PERSONALITY_DOMAINS[personality.domain as keyof typeof PERSONALITY_DOMAINS];
+    plan.container.push(op(OP.PERSONALITY, "linux.personality", [domain]));
+  }
+  if (linux?.memoryPolicy !== undefined) plan.container.push(memoryPolicyOp(linux.memoryPolicy));
+}
+
+function memoryPolicyOp({ mode, nodes = "", flags = [] }: MemoryPolicy): Op {
+  const modeBits = MEMORY_POLICY_MODES[mode as keyof typeof MEMORY_POLICY_MODES];
+  const flagBits = flags.reduce(
+    (bits, flag) => bits | MEMORY_POLICY_FLAGS[flag as keyof typeof MEMORY_POLICY_FLAGS],
+    0,
+  );
+  const mask = nodes === "" ? new Uint8Array() : cpuMask(nodes);
+  // The kernel reads one bit less than it is told.
+  const bits = mask.length === 0 ? 0 : mask.length * 8;
+  return op(OP.MEMORY_POLICY, "linux.memoryPolicy", [modeBits | flagBits, bits], [mask]);
+}
+
+function hookOps(kind: string, hooks: Hook[] | undefined): Op[] {
+  return (hooks ?? []).map((hook, index) => hookOp(kind, hook, index));
+}

@@ -1,0 +1,16 @@
+/** What the host's kernel has switched on, as far as a config depends on it. */
+import { existsSync, readFileSync } from "node:fs";
+
+/** Whether AppArmor confines processes on this host. */
+export function isAppArmorEnabled(): boolean {
+  try {
+    return readFileSync("/sys/module/apparmor/parameters/enabled", "latin1").startsWith("Y");
+  } catch {
+    return false; // the module is not there
+  }
+}
+
+/** Whether an SELinux policy is loaded on this host (selinuxfs is mounted then). */
+export function isSelinuxEnabled(): boolean {
+  return existsSync("/sys/fs/selinux/enforce");
+}

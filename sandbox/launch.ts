@@ -1,0 +1,215 @@
+/**
+ * Starts cloche-init with a plan and answers it while it carries the plan out (init/protocol.h).
+ *
+ * The helper's first process is our child, and so are the sandbox process and the container process that come of it; when
+ * this process ends, they become children of whoever called cloche. Until the container process is told to go on for good
+ * it ends when our end of the socket closes: a cloche that is killed leaves nothing behind.
+ */
+import { closeSync } from "node:fs";
+import path from "node:path";
+import { ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
+import {
+  memfd,
+  NR,
+  receiveMessage,
+  sendMessage,
+  setPassCredentials,
+  socketPair,
+  spawnHelper,
+  strerror,
+  sys,
+  throwErrno,
+  waitPid,
+} from "../specutils/syscall.ts";
+import { encodePlan, type Op, type Plan } from "./plan.ts";
+import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const OPEN_TREE_CLONE = 1;
+const O_CLOEXEC = 0o2000000;
+const MOUNT_ATTR_RDONLY = 1;
+const ESRCH = 3;
+const ETIMEDOUT = 110;
+const SIGKILL = 9;
+
+/** What the helper says or asks at one point of its plan. */
+export interface SyncRequest {
+  code: number;
+  /** The sender, in our pid namespace. */
+  pid: number;
+  /** Descriptors that came along; the handler closes or keeps them. */
+  fds: number[];
+  op: Op | undefined;
+}
+
+/** What it is told. Descriptors are sent as copies. */
+export interface SyncReply {
+  value?: number;
+  fds?: number[];
+}
+
+/** Answers by sync code. A code without a handler is answered with a bare go. */
+export type SyncHandlers = { [code: number]: (request: SyncRequest) => SyncReply | undefined | Promise<SyncReply | undefined> };
+
+/** Words for a hook that failed inside the container, where only the caller has its output. */
+export type DescribeHookFailure = () => string;
+
+/** A conversation with the helper's processes over one socket. */
+export class Conversation {
+  readonly socket: number;
+  readonly #ops: (index: number) => Op | undefined;
+  readonly #hookOutput: DescribeHookFailure;
+
+  /** @param ops the op of an index, in words; `start` does not have the plan any more and words what can still fail */
+  constructor(socket: number, ops: (index: number) => Op | undefined, hookOutput: DescribeHookFailure) {
+    this.socket = socket;
+    this.#ops = ops;
+    this.#hookOutput = hookOutput;
+  }
+
+  /**
+   * Answers the helper until it reaches sync code `until`, which is left unanswered, or closes the socket.
+   *
+   * @returns the request with that code, or undefined at end of file
+   * @throws HelperError for the step that failed
+   */
+  async answer(handlers: SyncHandlers, until: number | undefined): Promise<SyncRequest | undefined> {
+    for (;;) {
+      const { data, fds, pid = 0 } = receiveMessage(this.socket, MESSAGE_BYTES);
+      if (data.length < MESSAGE_BYTES) return undefined;
+      const view = new DataView(data.buffer, data.byteOffset);
+      const [kind, index, error, value] = [0, 4, 8, 12].map((at) => view.getUint32(at, true));
+      const op = this.#ops(index ?? 0);
+      if (kind === MESSAGE.ERROR) throw this.#failure(op, (error ?? 0) | 0, value ?? 0);
+      const request: SyncRequest = { code: value ?? 0, pid, fds, op };
+      if (request.code === until) return request;
+      // Awaiting costs a turn of the event loop: only what is a promise gets one.
+      const handled = handlers[request.code]?.(request);
+      const reply = handled instanceof Promise ? await handled : handled;
+      this.go(reply);
+    }
+  }
+
+  /** Tells the helper to go on. */
+  go(reply?: SyncReply): void {
+    const message = new Uint32Array([MESSAGE.GO, 0, 0, reply?.value ?? 0]);
+    sendMessage(this.socket, new Uint8Array(message.buffer), reply?.fds ?? []);
+  }
+
+  #failure(op: Op | undefined, errno: number, value: number): HelperError {
+    const what = op?.what ?? "cloche-init";
+    if (op?.code === OP.HOOK) {
+      const how = errno === ETIMEDOUT ? "it ran past its timeout and was killed" : describeStatus(value);
+      return new HelperError(`${what}: ${how}${this.#hookOutput()}`, what, errno);
+    }
+    return new HelperError(`${what}: ${reasonOf(op, errno)}`, what, errno);
+  }
+}
+
+/** A wait status (wait(2)) in words. */
+function describeStatus(status: number): string {
+  const signal = status & 0x7f;
+  return signal === 0 ? `exit status ${(status >> 8) & 0xff}` : `killed by signal ${signal}`;
+}
+
+function reasonOf(op: Op | undefined, errno: number): string {
+  if (op?.code === OP.FIND_EXECUTABLE) {
+    const [name = ""] = op.texts;
+    if (errno === ESRCH) return "executable file not found in $PATH";
+    return errno === 2 ? `stat ${String(name)}: ${strerror(errno)}` : strerror(errno);
+  }
+  if (op?.code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
+  return strerror(errno);
+}
+
+/** The processes of a plan that is being carried out. */
+export interface Launch {
+  conversation: Conversation;
+  /** The host stage: our child, and gone soon. */
+  hostPid: number;
+}
+
+/**
+ * Starts the helper. The container's program gets our descriptors 0 to 2 and, if the plan preserves some, those after them.
+ *
+ * @throws UnsupportedError when cloche-init is not installed beside cloche
+ */
+export function launch(plan: Plan, hookOutput: DescribeHookFailure): Launch {
+  const [ours, theirs] = socketPair();
+  const opened = [theirs];
+  try {
+    setPassCredentials(ours);
+    const planFd = memfd("cloche-plan", encodePlan(plan));
+    opened.push(planFd);
+    const executable = openHelper();
+    opened.push(executable);
+    const sync = plan.firstAdopted + plan.adopted.length;
+    const fds: [number, number][] = [];
+    for (let fd = 0; fd < plan.firstAdopted; fd++) fds.push([fd, fd]);
+    plan.adopted.forEach((fd, index) => {
+      fds.push([plan.firstAdopted + index, fd]);
+    });
+    fds.push([sync, theirs], [sync + 1, planFd]);
+    const argv = ["cloche-init", String(sync), String(sync + 1)];
+    const hostPid = spawnHelper(`/proc/self/fd/${executable}`, argv, [], fds);
+    return { conversation: new Conversation(ours, (index) => plan.at(index), hookOutput), hostPid };
+  } catch (error) {
+    closeSync(ours);
+    throw error;
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+/**
+ * The helper's executable, through a read-only mount of its own: what the container process was before execve can be reached
+ * as /proc/PID/exe from inside, and must not be a way to write to the file on the host (CVE-2019-5736).
+ */
+function openHelper(): number {
+  const isCompiled = import.meta.dirname.startsWith("/$bunfs/");
+  const directory = isCompiled ? path.dirname(process.execPath) : path.join(import.meta.dirname, "..", "dist");
+  const file = path.join(directory, "cloche-init");
+  const tree = sys(NR.open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | O_CLOEXEC);
+  if (tree < 0) {
+    throw new UnsupportedError(
+      `cannot open ${JSON.stringify(file)}: ${strerror(-tree)}: reinstall cloche, or build it (npm run build)`,
+    );
+  }
+  const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
+  const bytes = new Uint8Array(attributes.buffer);
+  const result = sys(NR.mount_setattr, tree, "", AT_EMPTY_PATH, bytes, bytes.length);
+  if (result < 0) {
+    closeSync(tree);
+    throwErrno("mount_setattr", file, result);
+  }
+  return tree;
+}
+
+/** The helper ended without a word: it was killed, or crashed. */
+export function helperDied(): ClocheError {
+  return new HelperError("cloche-init ended unexpectedly, it may have been killed", "unknown", 0);
+}
+
+/** Ends every process of a launch that failed, and waits until they are gone. All of them are our children. */
+export function abandon({ conversation, hostPid }: Launch, pids: readonly (number | undefined)[]): void {
+  closeSync(conversation.socket);
+  for (const pid of [...pids, hostPid]) {
+    // ESRCH: it has ended and was waited for already.
+    if (pid !== undefined) sys(NR.kill, pid, SIGKILL);
+  }
+  reapAll();
+}
+
+/** Waits for all our children: preconditions as in `abandon`. */
+export function reapAll(): void {
+  for (;;) {
+    try {
+      waitPid(-1);
+    } catch {
+      return; // ECHILD: no more
+    }
+  }
+}
+
+

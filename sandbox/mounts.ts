@@ -1,0 +1,245 @@
+/**
+ * The mounts of config.json as ops (config.md#mounts, mount_setattr(2)).
+ *
+ * Sources of bind mounts are opened on the host by the host stage, as detached copies that already carry their attributes;
+ * they are put in place by the container process, on targets that it walks to from its root. No path of the container's is
+ * ever resolved on the host.
+ */
+import { existsSync, statfsSync } from "node:fs";
+import path from "node:path";
+import { SpecError } from "../specutils/errors.ts";
+import {
+  MOUNT_ATTR_RDONLY,
+  MS_DIRSYNC,
+  MS_I_VERSION,
+  MS_LAZYTIME,
+  MS_MANDLOCK,
+  MS_RDONLY,
+  MS_SHARED,
+  MS_SLAVE,
+  MS_SYNCHRONOUS,
+  type ParsedMountOptions,
+  parseMountOptions,
+} from "../specutils/mount-options.ts";
+import type { IdMapping, Mount, Spec } from "../specutils/spec.ts";
+import { planCgroupMount } from "./cgroup-mounts.ts";
+import type { CgroupPlan } from "./cgroups/types.ts";
+import { mappingText } from "./namespaces.ts";
+import { type Op, op, type Plan } from "./plan.ts";
+import { NO_SLOT, OP, OP_FLAG, TARGET } from "./protocol.ts";
+
+const AT_RECURSIVE = 0x8000;
+const MOUNT_ATTR_IDMAP = 0x100000;
+const PROC_SUPER_MAGIC = 0x9fa0;
+
+/** Files of /proc that lxcfs and its like replace; all else below /proc stays what the kernel shows (CVE-2019-19921). */
+const REPLACEABLE_IN_PROC = new Set(
+  ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime", "sys/kernel/ns_last_pid"]
+    .concat("sys/crypto/fips_enabled")
+    .map((name) => `/proc/${name}`),
+);
+
+/** File systems with one instance for everybody, or that read-only on the mount is enough for. */
+const VIRTUAL = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs", "securityfs"]);
+
+/** Options of the superblock, as fsconfig(2) names them. MS_SILENT has no name there: it is about kernel messages. */
+const SUPERBLOCK_OPTIONS: readonly [number, string][] = [
+  [MS_SYNCHRONOUS, "sync"],
+  [MS_DIRSYNC, "dirsync"],
+  [MS_MANDLOCK, "mand"],
+  [MS_LAZYTIME, "lazytime"],
+  [MS_I_VERSION, "iversion"],
+];
+
+/** What the mounts of one container have in common. */
+export interface MountContext {
+  plan: Plan;
+  spec: Spec;
+  /** Absolute; relative sources of bind mounts are resolved from here (config.md#mounts). */
+  bundle: string;
+  /** Slot of the container's root, once the container process has attached it. */
+  root: number;
+  cgroup: CgroupPlan;
+  hasCgroupNamespace: boolean;
+  /** Whether the mounts of the host's peer groups stay in them (`linux.rootfsPropagation` is shared). */
+  keepsPeers: boolean;
+}
+
+/** Ops for all mounts, in their order, and last of all for what has to wait until nothing is created in them any more. */
+export function planMounts(context: MountContext): void {
+  const late: Op[] = [];
+  context.spec.mounts?.forEach((mount, index) => {
+    const options = parseMountOptions(mount.options ?? [], mount.type);
+    const what = describe(mount, index, options);
+    if (options.remount) planRemount(context, mount, options, what);
+    else if (options.bind !== false) planBind(context, mount, index, options, what);
+    else if (mount.type === "cgroup") planCgroupMount(context, mount, options, what, late);
+    else planFileSystem(context, mount, options, what, late);
+  });
+  context.plan.container.push(...late);
+}
+
+function describe(mount: Mount, index: number, options: ParsedMountOptions): string {
+  const source = options.bind === false ? (mount.type ?? mount.source ?? "") : (mount.source ?? "");
+  return `mounts[${index}]: mount ${JSON.stringify(source)} at ${JSON.stringify(mount.destination)}`;
+}
+
+/** Ops that set attributes and then propagation on the mount, or tree of mounts, in `slot`. */
+export function attributeOps(slot: number, options: ParsedMountOptions, what: string): Op[] {
+  const ops: Op[] = [];
+  if (options.recursiveSet || options.recursiveClear) {
+    const args = [slot, options.recursiveSet, options.recursiveClear];
+    ops.push(op(OP.MOUNT_SETATTR, what, args, [], OP_FLAG.RECURSIVE));
+  }
+  if (options.attrSet || options.attrClear) {
+    ops.push(op(OP.MOUNT_SETATTR, what, [slot, options.attrSet, options.attrClear]));
+  }
+  return [...ops, ...propagationOps(slot, options, what)];
+}
+
+function propagationOps(slot: number, options: ParsedMountOptions, what: string): Op[] {
+  return options.propagation.map(({ type, recursive }) =>
+    op(OP.MOUNT_SETATTR, what, [slot, 0, 0, type], [], recursive ? OP_FLAG.RECURSIVE : 0),
+  );
+}
+
+function planRemount({ plan, root }: MountContext, mount: Mount, options: ParsedMountOptions, what: string): void {
+  const slot = plan.slot();
+  plan.container.push(
+    op(OP.TARGET, what, [slot, root, TARGET.EXISTING, 0], [mount.destination]),
+    ...attributeOps(slot, options, what),
+    op(OP.CLOSE, what, [slot]),
+  );
+}
+
+/** Opens a tree of the host's into a new slot, cut off from what happens to it on the host unless peers are wanted. */
+export function openTree(plan: Plan, source: string, isRecursive: boolean, keepsPeers: boolean, what: string): number {
+  const slot = plan.slot();
+  plan.host.push(op(OP.OPEN_TREE, what, [slot, isRecursive ? AT_RECURSIVE : 0], [source]));
+  // A copy of a shared mount joins its peer group: without this, mounts made in the container would show up on the host.
+  if (!keepsPeers) plan.host.push(op(OP.MOUNT_SETATTR, what, [slot, 0, 0, MS_SLAVE], [], OP_FLAG.RECURSIVE));
+  return slot;
+}
+
+function planBind(
+  context: MountContext,
+  mount: Mount,
+  index: number,
+  options: ParsedMountOptions,
+  what: string,
+): void {
+  const { plan, root, bundle } = context;
+  const source = path.resolve(bundle, mount.source ?? "");
+  checkProcTarget(mount, index, source);
+  const keepsPeers = context.keepsPeers || options.propagation.some(({ type }) => type === MS_SHARED);
+  const slot = openTree(plan, source, options.bind === "rbind", keepsPeers, what);
+  plan.host.push(...attributeOps(slot, options, what));
+  if (options.idmap !== undefined) planIdMap(context, mount, index, slot, options.idmap === "ridmap");
+  const target = plan.slot();
+  plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
+  if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(mount.destination))) {
+    plan.container.push(op(OP.CHECK_NOT_PROC, `${what}: it lies in /proc`, [target]));
+  }
+  plan.container.push(
+    op(OP.ATTACH, what, [slot, target]),
+    op(OP.CLOSE, what, [target]),
+    op(OP.CLOSE, what, [slot]),
+  );
+}
+
+/** /proc itself may only be replaced by another procfs (CVE-2019-16884). @throws SpecError */
+function checkProcTarget(mount: Mount, index: number, source: string): void {
+  if (path.posix.normalize(mount.destination).replace(/\/$/, "") !== "/proc") return;
+  if (existsSync(source) && statfsSync(source).type !== PROC_SUPER_MAGIC) {
+    const field = `mounts[${index}].destination`;
+    throw new SpecError(`invalid config.json: ${field}: "/proc" takes a mount of type proc only`, field);
+  }
+}
+
+/** Shifts the ids of a detached tree: by the mount's mappings, or those of the container's user namespace. */
+function planIdMap({ plan, spec }: MountContext, mount: Mount, index: number, slot: number, isRecursive: boolean): void {
+  const what = `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`;
+  const pick = (own: IdMapping[] | undefined, container: IdMapping[] | undefined) =>
+    mappingText(own !== undefined && own.length > 0 ? own : (container ?? []));
+  const namespace = plan.slot();
+  plan.host.push(
+    op(
+      OP.ID_MAP,
+      what,
+      [namespace],
+      [pick(mount.uidMappings, spec.linux?.uidMappings), pick(mount.gidMappings, spec.linux?.gidMappings)],
+    ),
+    op(
+      OP.MOUNT_SETATTR,
+      what,
+      [slot, MOUNT_ATTR_IDMAP, 0, BigInt(namespace + 1) << 32n],
+      [],
+      isRecursive ? OP_FLAG.RECURSIVE : 0,
+    ),
+    op(OP.CLOSE, what, [namespace]),
+  );
+}
+
+function planFileSystem(
+  context: MountContext,
+  mount: Mount,
+  options: ParsedMountOptions,
+  what: string,
+  late: Op[],
+): void {
+  const { plan, root, spec } = context;
+  const type = mount.type ?? "";
+  const isTmpfs = type === "tmpfs";
+  const data = [...options.data, ...superblockOptions(type, options)];
+  const label = spec.linux?.mountLabel;
+  if (label !== undefined && label !== "" && (isTmpfs || type === "mqueue" || !VIRTUAL.has(type))) {
+    data.push(`context=${label}`);
+  }
+  const target = plan.slot();
+  const slot = plan.slot();
+  // proc and sysfs on the far side of a link would leave the paths that are masked or read-only without effect (CVE-2023-27561).
+  const isKernels = type === "proc" || type === "sysfs";
+  const flags = isKernels ? OP_FLAG.NO_SYMLINKS : 0;
+  const waits = isTmpfs && (options.attrSet & MOUNT_ATTR_RDONLY) !== 0;
+  plan.container.push(
+    op(OP.TARGET, what, [target, root, TARGET.DIRECTORY, 0o755], [mount.destination], flags),
+    op(
+      OP.MOUNT,
+      what,
+      [slot, waits ? options.attrSet & ~MOUNT_ATTR_RDONLY : options.attrSet, data.length],
+      [type, mount.source ?? type, data],
+    ),
+  );
+  if (isTmpfs && !data.some((option) => option.startsWith("mode="))) {
+    plan.container.push(op(OP.COPY_MODE, what, [target, slot]));
+  }
+  if (options.tmpcopyup) plan.container.push(op(OP.COPY_UP, what, [target, slot]));
+  plan.container.push(
+    op(OP.ATTACH, what, [slot, target]),
+    op(OP.CLOSE, what, [target]),
+    ...propagationOps(slot, options, what),
+  );
+  if (options.recursiveSet || options.recursiveClear) {
+    late.push(op(OP.MOUNT_SETATTR, what, [slot, options.recursiveSet, options.recursiveClear], [], OP_FLAG.RECURSIVE));
+  }
+  // A read-only /dev is filled first: devices, links and mounts inside of it come after this mount.
+  if (waits) late.push(op(OP.MOUNT_SETATTR, what, [slot, MOUNT_ATTR_RDONLY, 0]));
+  late.push(op(OP.CLOSE, what, [slot]));
+}
+
+function superblockOptions(type: string, options: ParsedMountOptions): string[] {
+  const names = SUPERBLOCK_OPTIONS.filter(([flag]) => (options.superblockSet & flag) !== 0).map(([, name]) => name);
+  // A device that can only be read has to be mounted that way; elsewhere the attribute of the mount does it.
+  if ((options.superblockSet & MS_RDONLY) !== 0 && !VIRTUAL.has(type)) names.push("ro");
+  return names;
+}
+
+/** The propagation flags of `linux.rootfsPropagation`, and whether it is for all mounts below the root as well. */
+export function rootPropagation(value: string): { type: number; recursive: boolean } | undefined {
+  return parseMountOptions([value]).propagation[0];
+}
+
+/** The op that sets propagation by path, in the container process's mount namespace. */
+export function propagateOp(target: string, type: number, isRecursive: boolean, what: string): Op {
+  return op(OP.MOUNT_SETATTR, what, [NO_SLOT, 0, 0, type], [target], isRecursive ? OP_FLAG.RECURSIVE : 0);
+}

@@ -1,0 +1,85 @@
+/**
+ * Namespaces: which are new, which are joined, which are the caller's (config-linux.md#namespaces, user_namespaces(7)).
+ */
+import { NAMESPACES } from "../specutils/kernel-names.ts";
+import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
+import { openOp, op, type Plan } from "./plan.ts";
+import { OP, OP_FLAG, SYNC } from "./protocol.ts";
+
+const O_RDONLY = 0;
+
+/** New namespaces that the host stage unshares, so that the sandbox process holds them too. */
+const UNSHARED: readonly NamespaceType[] = ["user", "network", "ipc", "uts", "time"];
+
+/** What is asked for of one type: a new one, an existing one by path, or the caller's. */
+export type NamespaceChoice = { kind: "new" } | { kind: "path"; path: string } | { kind: "host" };
+
+/** The choice for `type`. @param linux config.json's `linux` */
+export function namespaceChoice(linux: Linux | undefined, type: NamespaceType): NamespaceChoice {
+  const entry = linux?.namespaces?.find((namespace) => namespace.type === type);
+  if (entry === undefined) return { kind: "host" };
+  return entry.path === undefined || entry.path === "" ? { kind: "new" } : { kind: "path", path: entry.path };
+}
+
+/** Whether a namespace of that type is to be created. */
+export function isNew(linux: Linux | undefined, type: NamespaceType): boolean {
+  return namespaceChoice(linux, type).kind === "new";
+}
+
+/** The CLONE_NEW* flags of the new namespaces among `types`. */
+export function newFlags(linux: Linux | undefined, types: readonly NamespaceType[]): number {
+  return types.reduce((flags, type) => (isNew(linux, type) ? flags | NAMESPACES[type].flag : flags), 0) >>> 0;
+}
+
+/**
+ * Ops that enter the namespaces given by path. They run after everything was opened on the host, because entering a mount
+ * namespace changes what a path means.
+ */
+export function planJoins(plan: Plan, linux: Linux | undefined): void {
+  const joined = (linux?.namespaces ?? []).filter(({ path }) => path !== undefined && path !== "");
+  const user = joined.find(({ type }) => type === "user");
+  const entries = joined.map(({ type, path = "" }) => {
+    const slot = plan.slot();
+    const what = `linux.namespaces: join ${type} namespace ${JSON.stringify(path)}`;
+    plan.host.push(openOp(slot, path, O_RDONLY, what));
+    return { type, slot, what };
+  });
+  const join = (entry: (typeof entries)[number], flags: number) => {
+    plan.host.push(op(OP.SETNS, entry.what, [entry.slot, NAMESPACES[entry.type].flag], [], flags));
+  };
+  const others = entries.filter(({ type }) => type !== "user");
+  if (user === undefined) {
+    for (const entry of others) join(entry, 0);
+    return;
+  }
+  // A namespace may belong to the host's user namespace or to the one that is joined: entering it takes the rights of its
+  // owner, so each is tried before the user namespace is entered and, where that was refused, after.
+  for (const entry of others) join(entry, OP_FLAG.RETRY);
+  for (const entry of entries) join(entry, entry.type === "user" ? 0 : OP_FLAG.OPTIONAL);
+}
+
+/** Ops that create namespaces and, in a new user namespace, wait for the mappings and become its root. */
+export function planUnshare(plan: Plan, linux: Linux | undefined): void {
+  const flags = newFlags(linux, UNSHARED);
+  const types = UNSHARED.filter((type) => isNew(linux, type));
+  if (flags !== 0) plan.host.push(op(OP.UNSHARE, `linux.namespaces: create ${types.join(", ")}`, [flags]));
+  const hasUser = isNew(linux, "user");
+  if (hasUser || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
+    plan.host.push(op(OP.SYNC, "linux.uidMappings: write", [SYNC.MAPPINGS]));
+  }
+  if (hasUser || namespaceChoice(linux, "user").kind === "path") {
+    plan.host.push(op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0]));
+  }
+}
+
+/** The text of /proc/PID/uid_map (user_namespaces(7)). */
+export function mappingText(mappings: readonly IdMapping[]): string {
+  return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
+}
+
+/** The text of /proc/PID/timens_offsets (time_namespaces(7)). */
+export function timeOffsetsText(offsets: NonNullable<Linux["timeOffsets"]>): string {
+  return Object.entries(offsets)
+    .map(([clock, { secs = 0n, nanosecs = 0 }]) => `${clock} ${secs} ${nanosecs}\n`)
+    .join("");
+}
