@@ -51,7 +51,7 @@ export async function connectToSystemd(): Promise<DBus> {
   let failure: unknown;
   for (const { path, isBus } of ENDPOINTS) {
     try {
-      const bus = new DBus(await authenticate(path), isBus ? "org.freedesktop.systemd1" : undefined);
+      const bus = await openDBus(path, isBus ? "org.freedesktop.systemd1" : undefined);
       if (isBus) await bus.hello();
       return bus;
     } catch (error) {
@@ -60,6 +60,11 @@ export async function connectToSystemd(): Promise<DBus> {
   }
   const reason = failure instanceof Error ? failure.message : String(failure);
   throw new ClocheError(`systemd cannot be reached (${reason}); without --systemd-cgroup it is not needed`);
+}
+
+/** Connects to a socket; calls go to `destination`, which only a message bus needs. @throws Error if nobody answers */
+export async function openDBus(path: string, destination: string | undefined): Promise<DBus> {
+  return new DBus(await authenticate(path), destination);
 }
 
 /** A connection. Calls may overlap; each is answered on its own. */

@@ -1,7 +1,8 @@
 /** The settings of `linux.resources` as writes to the files of cgroup v1 controllers. */
 
-import { SpecError, UnsupportedError } from "../../specutils/errors.ts";
+import { UnsupportedError } from "../../specutils/errors.ts";
 import type { Resources, ThrottleDevice } from "../../specutils/spec.ts";
+import { checkPageSize, rdmaLine, swapMax } from "./resource-values.ts";
 import type { CgroupWrite } from "./types.ts";
 
 const RESOURCES = "linux.resources";
@@ -12,6 +13,7 @@ const UNSET_UINT64 = 2n ** 64n - 1n;
  * Preconditions: `resources` is valid by the spec's schema. A 0 where the kernel has no use for it means "leave alone",
  * which is how docker sends what the user did not set.
  *
+ * @throws SpecError if memory and swap contradict each other
  * @throws UnsupportedError if a setting needs a controller that is not among `controllers`
  */
 export function planV1Writes(resources: Resources, controllers: ReadonlySet<string>): CgroupWrite[] {
@@ -66,6 +68,8 @@ function addCpu({ cpu = {} }: Resources, add: Add): void {
 
 function addMemory({ memory = {} }: Resources, add: Add): void {
   const group = { group: "memory" };
+  // The kernel would answer "invalid argument" to whichever of the two comes second.
+  if (memory.limit && memory.swap) swapMax(memory.limit, memory.swap);
   // Without memory, memory+swap has no meaning of its own: an unlimited container is meant to be unlimited in both.
   const swap = memory.swap || (memory.limit === -1n ? -1n : 0n);
   if (memory.limit) add("memory", "memory.limit_in_bytes", memory.limit, "memory.limit", group);
@@ -108,23 +112,4 @@ function addBlockIo({ blockIO = {} }: Resources, add: Add): void {
   throttle("write_bps_device", "throttleWriteBpsDevice", blockIO.throttleWriteBpsDevice);
   throttle("read_iops_device", "throttleReadIOPSDevice", blockIO.throttleReadIOPSDevice);
   throttle("write_iops_device", "throttleWriteIOPSDevice", blockIO.throttleWriteIOPSDevice);
-}
-
-/** @throws SpecError if `pageSize` could name another file than a limit's. */
-export function checkPageSize(pageSize: string): void {
-  if (/^[1-9][0-9]*[KMG]B$/.test(pageSize)) return;
-  const field = `${RESOURCES}.hugepageLimits`;
-  throw new SpecError(
-    `invalid ${field}: pageSize: got ${JSON.stringify(pageSize)}, want a size such as "2MB"`,
-    field,
-    "config-linux.md#huge-page-limits",
-  );
-}
-
-/** One line of rdma.max, which v1 and v2 share. */
-export function rdmaLine(device: string, limits: { hcaHandles?: number; hcaObjects?: number }): string {
-  const parts = [device];
-  if (limits.hcaHandles !== undefined) parts.push(`hca_handle=${limits.hcaHandles}`);
-  if (limits.hcaObjects !== undefined) parts.push(`hca_object=${limits.hcaObjects}`);
-  return parts.join(" ");
 }

@@ -5,7 +5,7 @@
 
 import type { Resources } from "../../specutils/spec.ts";
 import { parseAnnotations } from "./gvariant.ts";
-import { cpuWeight, swapMax } from "./resources-v2.ts";
+import { cpuWeight, swapMax } from "./resource-values.ts";
 import type { CgroupVersion, UnitProperty } from "./types.ts";
 
 const INFINITY = 2n ** 64n - 1n;

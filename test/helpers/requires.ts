@@ -39,6 +39,7 @@ const requirements = {
   busybox: () => hasCommand("busybox"),
   gcc: () => hasCommand("gcc"),
   go: () => hasCommand("go"),
+  dbus: () => hasCommand("dbus-daemon"),
   strace: () => hasCommand("strace"),
   zsh: () => hasCommand("zsh"),
   fish: () => hasCommand("fish"),

@@ -1,0 +1,165 @@
+/**
+ * Cgroups on v2. Membership, freezing, killing and the device filter need no controller, so they are tested on the
+ * unified hierarchy of a hybrid host as well; the rest needs a host with v2 alone (the virtual machine).
+ */
+import { expect } from "bun:test";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
+import { cgroupPids, killCgroup } from "../../sandbox/cgroups/members.ts";
+import { oomKillCount, watchOom } from "../../sandbox/cgroups/oom.ts";
+import { probeCgroupHost } from "../../sandbox/cgroups/probe.ts";
+import { removeCgroup } from "../../sandbox/cgroups/remove.ts";
+import { cgroupStats, statsJson } from "../../sandbox/cgroups/stats.ts";
+import type { CgroupHost } from "../../sandbox/cgroups/types.ts";
+import { updateCgroup } from "../../sandbox/cgroups/update.ts";
+import { ended, makeCgroup, readCgroup, startScript, uniqueName, until, withCgroup } from "../helpers/cgroup.ts";
+import { requires } from "../helpers/requires.ts";
+
+const MIB = 1024n * 1024n;
+const test = requires("root", "cgroup2");
+
+/** The unified hierarchy alone, whatever else is mounted. */
+function unifiedHost(): CgroupHost {
+  return {
+    version: "v2",
+    hierarchies: probeCgroupHost().hierarchies.filter(({ controllers }) => controllers[0] === ""),
+  };
+}
+
+const testUnified = unifiedHost().hierarchies.length > 0 ? requires("root") : test;
+
+testUnified("cgroup v2: the process is in the container's cgroup, and parents that were made go with it", async () => {
+  const path = `/${uniqueName()}/inner`;
+  await withCgroup({ cgroupsPath: path, host: unifiedHost() }, (ref, child) => {
+    expect(readFileSync(`/proc/${child.pid}/cgroup`, "utf8")).toContain(`0::${path}\n`);
+    expect(cgroupPids(ref)).toEqual([child.pid]);
+  });
+});
+
+testUnified("cgroup v2: frozen processes stay, thawed ones go on, and SIGKILL reaches the frozen", async () => {
+  await withCgroup({ host: unifiedHost() }, async (ref, child) => {
+    freezeCgroup(ref, true);
+    killCgroup(ref, 10);
+    expect([isFrozen(ref), cgroupPids(ref)]).toEqual([true, [child.pid]]);
+    const end = ended(child);
+    freezeCgroup(ref, false);
+    expect(await end).toBe("signal SIGUSR1");
+  });
+  await withCgroup({ host: unifiedHost() }, async (ref, child) => {
+    freezeCgroup(ref, true);
+    const end = ended(child);
+    killCgroup(ref, 9);
+    expect(await end).toBe("signal SIGKILL");
+  });
+});
+
+testUnified("cgroup v2: the device filter allows what the rules allow, and an update replaces it", async () => {
+  const open = async (rules: { allow: boolean; type?: string; major?: number; minor?: number; access: string }[]) => {
+    const child = startScript("read go; (: < /dev/null) && echo null; (: < /dev/kmsg) && echo kmsg");
+    const ref = await makeCgroup(
+      { host: unifiedHost(), resources: { devices: [{ allow: false, access: "rwm" }] } },
+      child.pid,
+    );
+    if (rules.length > 0) await updateCgroup(ref, { devices: rules });
+    let output = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    const end = new Promise((resolve) => child.once("close", resolve));
+    child.stdin?.end("\n");
+    await end;
+    await removeCgroup(ref);
+    return output;
+  };
+  expect(await open([])).toBe("null\n");
+  expect(await open([{ allow: true, type: "c", major: 1, minor: 11, access: "r" }])).toBe("null\nkmsg\n");
+  expect(await open([{ allow: true, access: "rwm" }])).toBe("null\nkmsg\n");
+});
+
+test("cgroup v2: v1's fields are converted, and unified is written", async () => {
+  const resources = {
+    memory: { limit: 64n * MIB, swap: 96n * MIB, reservation: 16n * MIB },
+    cpu: { shares: 1024n, quota: 20_000n, period: 50_000n, cpus: "0" },
+    pids: { limit: 7n },
+    unified: { "memory.high": String(48n * MIB) },
+  };
+  await withCgroup({ resources, cgroupsPath: `/${uniqueName()}/a/b` }, (ref) => {
+    expect(readCgroup(ref, "", "memory.max")).toBe(String(64n * MIB));
+    expect(readCgroup(ref, "", "memory.swap.max")).toBe(String(32n * MIB));
+    expect(readCgroup(ref, "", "memory.low")).toBe(String(16n * MIB));
+    expect(readCgroup(ref, "", "memory.high")).toBe(String(48n * MIB));
+    expect(readCgroup(ref, "", "cpu.weight")).toBe("100");
+    expect(readCgroup(ref, "", "cpu.max")).toBe("20000 50000");
+    expect(readCgroup(ref, "", "cpuset.cpus")).toBe("0");
+    expect(readCgroup(ref, "", "pids.max")).toBe("7");
+  });
+});
+
+test("cgroup v2: a controller that does not exist is an error that names the field, and leaves nothing", async () => {
+  const name = uniqueName();
+  const made = makeCgroup({ cgroupsPath: `/${name}`, resources: { unified: { "nonsense.max": "1" } } });
+  expect(made).rejects.toThrow('cannot set linux.resources.unified["nonsense.max"]: cgroup controller "nonsense"');
+  await made.catch(() => {});
+  expect(existsSync(`/sys/fs/cgroup/${name}`)).toBeFalse();
+});
+
+test("cgroup v2: update of a quota keeps the period, and of a period the quota", async () => {
+  await withCgroup({ resources: { cpu: { quota: 20_000n, period: 50_000n } } }, async (ref) => {
+    await updateCgroup(ref, { cpu: { quota: 30_000n } });
+    expect(readCgroup(ref, "", "cpu.max")).toBe("30000 50000");
+    await updateCgroup(ref, { cpu: { period: 80_000n } });
+    expect(readCgroup(ref, "", "cpu.max")).toBe("30000 80000");
+    await updateCgroup(ref, { cpu: { quota: -1n } });
+    expect(readCgroup(ref, "", "cpu.max")).toBe("max 80000");
+  });
+});
+
+test("cgroup v2: checkBeforeUpdate refuses a limit below what is used", async () => {
+  await withCgroup({ resources: { memory: { limit: 64n * MIB } } }, async (ref) => {
+    const refused = updateCgroup(ref, { memory: { limit: 1n, checkBeforeUpdate: true } });
+    expect(refused).rejects.toThrow("bytes are in use, and checkBeforeUpdate is set");
+    await refused.catch(() => {});
+    expect(readCgroup(ref, "", "memory.max")).toBe(String(64n * MIB));
+  });
+});
+
+test("cgroup v2: a refused value of an update puts back the others", async () => {
+  await withCgroup({ resources: { pids: { limit: 7n } } }, async (ref) => {
+    const refused = updateCgroup(ref, { pids: { limit: 9n }, unified: { "memory.max": "lots" } });
+    expect(refused).rejects.toThrow('linux.resources.unified["memory.max"] to "lots"');
+    await refused.catch(() => {});
+    expect(readCgroup(ref, "", "pids.max")).toBe("7");
+  });
+});
+
+test("cgroup v2: a delegated cgroup belongs to its owner, without its limits", async () => {
+  await withCgroup({ ownerUid: 4711 }, (ref) => {
+    const ownerOf = (file: string) => statSync(`${ref.dirs[""]}/${file}`).uid;
+    expect([".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(ownerOf)).toEqual([
+      4711, 4711, 4711, 4711,
+    ]);
+    expect(ownerOf("memory.max")).toBe(0);
+  });
+});
+
+test("cgroup v2: running out of memory is told and counted", async () => {
+  const child = startScript("read go; a=$(head -c 50000000 /dev/zero | tail -c 50000000 | tr '\\0' x)");
+  const ref = await makeCgroup({ resources: { memory: { limit: 16n * MIB, swap: 16n * MIB } } }, child.pid);
+  let told = 0;
+  const stop = watchOom(ref, () => {
+    told += 1;
+  });
+  child.stdin?.end("\n");
+  await until(() => told > 0 && oomKillCount(ref) > 0, "out of memory");
+  stop();
+  killCgroup(ref, 9);
+  await removeCgroup(ref);
+});
+
+test("cgroup v2: statistics have runc's shape and exact integers", async () => {
+  await withCgroup({ resources: { pids: { limit: 7n } } }, (ref) => {
+    const json = statsJson(cgroupStats(ref));
+    expect(json).toContain('"limit":18446744073709551615');
+    expect(JSON.parse(json)).toMatchObject({ pids: { current: 1, limit: 7 }, cpuset: { mems: [0] } });
+  });
+});
