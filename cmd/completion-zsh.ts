@@ -13,6 +13,8 @@ _cloche() {
   typeset -A opt_args
   _arguments -C ${flagSpecs(globalFlags)} '1:command:_cloche_commands' '*::argument:->arguments'
   [[ $state == arguments ]] || return
+  # The next _arguments forgets the flags that this one has seen; _cloche_containers needs this one.
+  local -a root=(\${opt_args[--root]:+--root} \${opt_args[--root]})
   case $line[1] in
 ${commands.map((known) => commandCase(known, commands)).join("")}  esac
 }
@@ -24,7 +26,7 @@ ${commands.map(({ name, summary }) => `    ${quote(`${name}:${summary}`)}\n`).jo
 }
 
 _cloche_containers() {
-  local -a containers=(\${(f)"$(cloche \${opt_args[--root]:+--root} \${opt_args[--root]} list --quiet 2> /dev/null)"})
+  local -a containers=(\${(f)"$(cloche $root list --quiet 2> /dev/null)"})
   _describe container containers
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { doSpec, planHostMounts } from "./do-spec.ts";
+import { doSpec, isHidden, planHostMounts } from "./do-spec.ts";
 
 const mountinfo = `23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 24 23 0:21 / /proc rw - proc proc rw
@@ -43,4 +43,9 @@ test("doSpec mounts the host's file systems first, and directories of its own ov
   const destinations = doSpec(options, planHostMounts(mountinfo)).mounts?.map(({ destination }) => destination) ?? [];
   expect(destinations[0]).toBe("/home");
   expect(destinations.slice(-2)).toEqual(["/run", "/tmp"]);
+});
+
+test("isHidden goes by whole names", () => {
+  expect(["/tmp", "/tmp/x", "/run/y"].map(isHidden)).toEqual([true, true, true]);
+  expect(["/", "/tmpx", "/home/tmp"].map(isHidden)).toEqual([false, false, false]);
 });

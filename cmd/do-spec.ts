@@ -91,6 +91,10 @@ export function planHostMounts(mountinfo: string): Mount[] {
 }
 
 function isShown(destination: string, type: string): boolean {
-  const isOwn = OWN_DIRECTORIES.some((own) => destination === own || destination.startsWith(`${own}/`));
-  return destination !== "/" && !isOwn && !SKIPPED_TYPES.test(type);
+  return destination !== "/" && !isHidden(destination) && !SKIPPED_TYPES.test(type);
+}
+
+/** Whether the container has a directory of its own where the host has `path`. */
+export function isHidden(path: string): boolean {
+  return OWN_DIRECTORIES.some((own) => path === own || path.startsWith(`${own}/`));
 }

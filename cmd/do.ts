@@ -9,6 +9,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
+import { messageOf, UnsupportedError } from "../specutils/errors.ts";
 import { command } from "./command.ts";
 import { toJson } from "./output.ts";
 
@@ -27,18 +28,19 @@ export default command({
   arity: [1, Number.POSITIVE_INFINITY],
   order: "leading",
   flags: {
-    cwd: { kind: "string", value: "directory", help: "working directory", fallback: "current directory" },
+    cwd: { kind: "string", value: "directory", help: "working directory", fallback: "current one if there, else /" },
     env: { kind: "list", short: "e", value: "name=value", help: "add an environment variable; may be repeated" },
     network: { kind: "string", choices: ["none", "host"], help: "network to use", fallback: "none" },
   },
   details: "The exit code is that of the command, 128 and the signal's number if a signal ended it.",
   async run({ context, flags, args }) {
-    const { doSpec, planHostMounts } = await import("./do-spec.ts");
+    const { doSpec, isHidden, planHostMounts } = await import("./do-spec.ts");
     const hostMounts = planHostMounts(readFileSync("/proc/self/mountinfo", "utf8"));
+    const here = process.cwd();
     const spec = doSpec(
       {
         args,
-        cwd: flags.cwd ?? process.cwd(),
+        cwd: flags.cwd ?? (isHidden(here) ? "/" : here),
         env: flags.env,
         hasTerminal: isatty(0) && isatty(1),
         hasHostNetwork: flags.network === "host",
@@ -69,8 +71,12 @@ async function withOverlay<T>(root: string, use: (bundle: string) => Promise<T>)
       for (const directory of ["rootfs", "upper", "work"]) {
         mkdirSync(`${bundle}/${directory}`, { mode: 0o755 });
       }
-      const layers = `lowerdir=/,upperdir=${bundle}/upper,workdir=${bundle}/work`;
-      mount("overlay", `${bundle}/rootfs`, "overlay", MS_NODEV, layers);
+      try {
+        const layers = `lowerdir=/,upperdir=${bundle}/upper,workdir=${bundle}/work`;
+        mount("overlay", `${bundle}/rootfs`, "overlay", MS_NODEV, layers);
+      } catch (error) {
+        throw new UnsupportedError(`cannot put an overlay on the host's root: ${messageOf(error)}`, { cause: error });
+      }
       return await use(bundle);
     } finally {
       umount(bundle, MNT_DETACH);

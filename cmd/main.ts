@@ -4,7 +4,7 @@
  */
 
 import { UsageError } from "../specutils/errors.ts";
-import { type Log, openLog } from "../specutils/log.ts";
+import { openLog } from "../specutils/log.ts";
 import type { Command } from "./command.ts";
 import { loadCommand, UnknownCommandError } from "./commands.ts";
 import { parseFlags } from "./flags.ts";
@@ -16,9 +16,11 @@ const UNKNOWN_COMMAND = 3;
 
 const helpFlag = { help: { kind: "boolean", short: "h", help: "show help" } } as const;
 
+/** Where a failure goes: first stderr alone, then what the flags say, then what all settings together say. */
+let log = openLog({ file: undefined, format: "text", isDebug: false });
+
 /** Runs one command line. @returns the exit code */
 async function main(argv: readonly string[]): Promise<number> {
-  let log = openLog({ file: undefined, format: "text", isDebug: false });
   let command: Command | undefined;
   try {
     const { flags, positionals } = parseFlags(globalFlags, argv, "leading");
@@ -31,30 +33,22 @@ async function main(argv: readonly string[]): Promise<number> {
       return await runHelp(name);
     }
     command = await loadCommand(name === "h" ? "help" : name);
-    return await runCommand(command, args, flags, (opened) => {
-      log = opened;
-    });
+    return await runCommand(command, args, flags);
   } catch (thrown) {
     await reportFailure(thrown, log);
     return exitCodeOf(thrown, command);
   }
 }
 
-/** Parses the command's own part of the line and runs it; `setLog` hears of the log once its settings are known. */
-async function runCommand(
-  command: Command,
-  args: readonly string[],
-  globals: GlobalFlagValues,
-  setLog: (log: Log) => void,
-): Promise<number> {
+/** Parses the command's own part of the line and runs it. */
+async function runCommand(command: Command, args: readonly string[], globals: GlobalFlagValues): Promise<number> {
   const { flags, positionals } = parseFlags({ ...command.flags, ...helpFlag }, args, command.order ?? "anywhere");
   if (flags.help === true) {
     return await runHelp(command.name);
   }
   checkArity(command, positionals);
   const settings = await readSettings(globals, process.env, process.geteuid?.() ?? 0);
-  const log = openLog(settings.log);
-  setLog(log);
+  log = openLog(settings.log);
   const context = { root: settings.root, systemdCgroup: settings.systemdCgroup, debug: log.debug, warn: log.warn };
   log.debug(`cloche ${command.name}: state root is ${JSON.stringify(settings.root)}`);
   const exitCode = await command.run({ context, flags, args: positionals, id: positionals[0] ?? "" });
@@ -93,6 +87,14 @@ function exitCodeOf(thrown: unknown, command: Command | undefined): number {
   }
   return thrown instanceof UsageError ? 1 : (command?.failureCode ?? 1);
 }
+
+/** A bug in a part that nobody waits for fails the call as any other failure does, and in one line. */
+function failUnexpectedly(thrown: unknown): void {
+  void reportFailure(thrown, log).finally(() => process.exit(1));
+}
+
+process.on("uncaughtException", failUnexpectedly);
+process.on("unhandledRejection", failUnexpectedly);
 
 // Everything that is printed was written synchronously, and nothing that is left over may keep the caller waiting.
 process.exit(await main(process.argv.slice(2)));
