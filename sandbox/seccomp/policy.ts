@@ -176,31 +176,30 @@ function planArchitecture(
   let newest = -1;
   const namedPrivately: number[] = [];
 
-  const add = (number: number, { action, alternatives }: NamedRule) => {
+  const add = (number: number, action: number, alternatives: readonly (readonly Condition[])[]) => {
     if (action === defaultAction) return;
-    for (const alternative of alternatives) {
-      const conditions = alternative.filter(({ mask }) => BigInt.asUintN(argumentBits, mask) !== 0n);
-      if (conditions.length > 0) {
-        const list = conditional.get(number) ?? [];
-        conditional.set(number, [...list, { conditions, argumentBits, action }]);
-      } else if (!always.has(number)) {
-        always.set(number, action);
-      }
+    for (const conditions of alternatives) {
+      const list = conditional.get(number) ?? [];
+      if (conditions.length > 0) conditional.set(number, [...list, { conditions, argumentBits, action }]);
+      else if (!always.has(number)) always.set(number, action);
     }
   };
 
-  for (const rule of rules) {
-    for (const name of rule.names) {
+  for (const { names, action, alternatives: written } of rules) {
+    const alternatives = written.map((conditions) =>
+      conditions.filter(({ mask }) => BigInt.asUintN(argumentBits, mask) !== 0n),
+    );
+    for (const name of names) {
       const number = numbers.get(name);
       if (number !== undefined) {
-        add(number, rule);
+        add(number, action, alternatives);
         if (isArmPrivateCall(number)) namedPrivately.push(number);
         else newest = Math.max(newest, number);
       }
       const multiplexed = architecture.hasMultiplexers ? multiplexedCall(name) : undefined;
       if (multiplexed === undefined) continue;
       const multiplexer = numbers.get(multiplexed.multiplexer);
-      if (multiplexer !== undefined) add(multiplexer, selectedRule(rule, multiplexed.selector));
+      if (multiplexer !== undefined) add(multiplexer, action, selectedBy(multiplexed.selector, alternatives));
     }
   }
   const syscalls = new Map<number, SyscallDecision>([...conditional, ...always]);
@@ -210,16 +209,12 @@ function planArchitecture(
 }
 
 /**
- * The rule for a call that is made through a multiplexer. The selector takes the place of argument 0; the real arguments
+ * The conditions for a call that is made through a multiplexer. The selector takes the place of argument 0; the real arguments
  * lie in the program's memory, where no filter can look, so a condition on argument 0 is dropped (as libseccomp does).
  */
-function selectedRule(rule: NamedRule, selector: number): NamedRule {
+function selectedBy(selector: number, alternatives: readonly (readonly Condition[])[]): Condition[][] {
   const isSelected: Condition = { index: 0, op: "SCMP_CMP_EQ", value: BigInt(selector), mask: 0xffffffffffffffffn };
-  const alternatives = rule.alternatives.map((conditions) => [
-    isSelected,
-    ...conditions.filter(({ index }) => index !== 0),
-  ]);
-  return { ...rule, alternatives };
+  return alternatives.map((conditions) => [isSelected, ...conditions.filter(({ index }) => index !== 0)]);
 }
 
 /** Whether unknown calls are let through anyway. TRACE counts: a tracer answers them itself, as runc has it. */

@@ -68,12 +68,16 @@ const selectors: Readonly<Record<MultiplexedCall["multiplexer"], Readonly<Record
   },
 };
 
+const multiplexedCalls = new Map<string, MultiplexedCall>();
+
 /** How a program reaches the system call `name` through socketcall(2) or ipc(2), if it can. */
 export function multiplexedCall(name: string): MultiplexedCall | undefined {
-  for (const multiplexer of ["socketcall", "ipc"] as const) {
-    const table = selectors[multiplexer];
-    const selector = Object.hasOwn(table, name) ? table[name] : undefined;
-    if (selector !== undefined) return { multiplexer, selector };
+  if (multiplexedCalls.size === 0) {
+    for (const multiplexer of ["socketcall", "ipc"] as const) {
+      for (const [call, selector] of Object.entries(selectors[multiplexer])) {
+        multiplexedCalls.set(call, { multiplexer, selector });
+      }
+    }
   }
-  return undefined;
+  return multiplexedCalls.get(name);
 }
