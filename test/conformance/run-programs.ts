@@ -20,13 +20,20 @@ export interface Result {
   seconds: number;
 }
 
+/** A runtime under test, and what it takes to run it with these programs. */
+export interface RuntimeUnderTest {
+  path: string;
+  args?: string[];
+  /** Written over the programs' own ociVersion, for a runtime that refuses theirs without looking at the rest. */
+  ociVersion?: string;
+  /** Take away the version 2 hierarchy beside version 1, for a runtime that refuses to work with both. */
+  withoutUnified?: boolean;
+}
+
 /** What to run. `timeoutMs` is per program. */
 export interface RunOptions {
-  runtime: string;
-  runtimeArgs?: string[];
+  runtime: RuntimeUnderTest;
   names: string[];
-  /** Written over the programs' own ociVersion. */
-  ociVersion?: string;
   parallel?: number;
   timeoutMs?: number;
   onResult?: (result: Result) => void;
@@ -67,41 +74,19 @@ function sharedResource(program: string): string {
   return program.startsWith("linux_cgroups_") || program === "delete_resources" ? "cgroups" : program;
 }
 
-/**
- * For peers that refuse the programs' ociVersion without looking at the rest of the config: writes an older one first.
- */
-function lowerVersion(version: string): string {
-  return `config=.
-take=
-for word; do
-  [ -z "$take" ] || config=$word
-  take=
-  [ "$word" != --bundle ] || take=yes
-done
-[ "$1" != create ] || sed -i 's/"ociVersion": *"[^"]*"/"ociVersion": "${version}"/' "$config/config.json"
-`;
-}
-
 async function runProgram(folder: string, work: string, program: string, options: RunOptions): Promise<Result> {
   mkdirSync(join(work, "tmp"), { recursive: true });
-  const root = join(work, "root");
   const runtime = join(work, "runtime");
-  const prefix = [options.runtime, "--root", root, ...(options.runtimeArgs ?? [])].map(quote).join(" ");
-  writeFileSync(
-    runtime,
-    `#!/bin/sh\n${options.ociVersion ? lowerVersion(options.ociVersion) : ""}exec ${prefix} "$@"\n`,
-    { mode: 0o755 },
-  );
+  writeFileSync(runtime, wrapper(options.runtime, join(work, "root")), { mode: 0o755 });
+  const enter = namespaceFor(options.runtime);
 
   const started = performance.now();
-  // linux_ns_itype leaves out the mount namespace, so its container's mounts land in ours: ours must not be the host's.
-  const command = ["--mount", "--propagation", "private", "--", join(folder, program)];
-  const outcome = await capture("unshare", command, {
+  const outcome = await capture([...enter, join(folder, program)], {
     cwd: folder,
     env: { ...process.env, RUNTIME: runtime, TMPDIR: join(work, "tmp") },
     timeoutMs: options.timeoutMs ?? 60_000,
   });
-  removeContainers(runtime);
+  removeContainers([...enter, runtime]);
   if (sharedResource(program) === "cgroups") removeCgroups();
   const lines = outcome.output.split("\n");
   const failed = lines.filter((line) => line.startsWith("not ok"));
@@ -117,6 +102,30 @@ async function runProgram(folder: string, work: string, program: string, options
   };
 }
 
+/** The script that the programs take for the runtime: the programs cannot be told flags. */
+function wrapper(runtime: RuntimeUnderTest, root: string): string {
+  const command = [runtime.path, "--root", root, ...(runtime.args ?? [])].map(quote).join(" ");
+  const lowerVersion = `config=.
+take=
+for word; do
+  [ -z "$take" ] || config=$word
+  take=
+  [ "$word" != --bundle ] || take=yes
+done
+[ "$1" != create ] || sed -i 's/"ociVersion": *"[^"]*"/"ociVersion": "${runtime.ociVersion}"/' "$config/config.json"
+`;
+  return `#!/bin/sh\n${runtime.ociVersion === undefined ? "" : lowerVersion}exec ${command} "$@"\n`;
+}
+
+/**
+ * The start of a command line that runs the rest of it in a mount namespace of its own: linux_ns_itype leaves out the mount
+ * namespace, so its container's mounts land in ours, which must not be the host's.
+ */
+function namespaceFor(runtime: RuntimeUnderTest): string[] {
+  const prepare = runtime.withoutUnified ? "umount /sys/fs/cgroup/unified && " : "";
+  return ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", `${prepare}exec "$0" "$@"`];
+}
+
 interface Outcome {
   exitCode: number | null;
   timedOut: boolean;
@@ -124,8 +133,7 @@ interface Outcome {
 }
 
 function capture(
-  file: string,
-  args: string[],
+  [file = "", ...args]: string[],
   options: { cwd: string; env: NodeJS.ProcessEnv; timeoutMs: number },
 ): Promise<Outcome> {
   return new Promise((resolve) => {
@@ -175,10 +183,10 @@ function endGroup(pid: number | undefined): void {
 }
 
 /** Removes what a program left behind, so that it cannot disturb the next one. */
-function removeContainers(runtime: string): void {
-  const listed = spawnSync(runtime, ["list", "--quiet"], { encoding: "utf8", timeout: 20_000 });
+function removeContainers([file = "", ...args]: string[]): void {
+  const listed = spawnSync(file, [...args, "list", "--quiet"], { encoding: "utf8", timeout: 20_000 });
   for (const id of (listed.stdout ?? "").split("\n")) {
-    if (id !== "") spawnSync(runtime, ["delete", "--force", id], { stdio: "ignore", timeout: 20_000 });
+    if (id !== "") spawnSync(file, [...args, "delete", "--force", id], { stdio: "ignore", timeout: 20_000 });
   }
 }
 
