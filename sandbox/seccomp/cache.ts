@@ -75,15 +75,17 @@ function hostArch(): HostArch {
 
 /** Everything that a filter depends on, as text; different inputs have different texts. JSON has no bigint. */
 function inputText(seccomp: Seccomp, arch: HostArch): string {
-  const { defaultAction, defaultErrnoRet, architectures, flags, listenerPath } = seccomp;
-  const rules = seccomp.syscalls?.map(({ names, action, errnoRet, args }) => [
-    names,
-    action,
-    errnoRet,
-    args?.map(({ index, op, value, valueTwo }) => [index, op, String(value), String(valueTwo)]),
-  ]);
-  const profile = [defaultAction, defaultErrnoRet, architectures, flags, Boolean(listenerPath), rules];
-  return JSON.stringify([compilerVersion, arch, profile]);
+  const { defaultAction, defaultErrnoRet, architectures, flags, listenerPath, syscalls } = seccomp;
+  // In one piece it would take a third longer: Bun's JSON is at its best with flat arrays of strings.
+  const profile = [defaultAction, defaultErrnoRet, architectures, flags, Boolean(listenerPath)];
+  const lines = [JSON.stringify([compilerVersion, arch, profile])];
+  for (const { names, action, errnoRet, args } of syscalls ?? []) {
+    lines.push(JSON.stringify([action, errnoRet]), JSON.stringify(names));
+    for (const { index, op, value, valueTwo } of args ?? []) {
+      lines.push(` ${index} ${value} ${valueTwo} ${JSON.stringify(op)}`);
+    }
+  }
+  return lines.join("\n");
 }
 
 /** A file: this header, the input, the filter. All numbers are little-endian. */
