@@ -1,8 +1,21 @@
 /**
- * The names that config.json uses for seccomp, and what they mean to the kernel.
+ * What the names that config.json uses for seccomp mean to the kernel. The names themselves are in specutils/kernel-names.ts,
+ * which the compiler compares with these tables.
  *
- * Sources: seccomp(2), linux/seccomp.h and linux/audit.h for the numbers; config-linux.md#seccomp for the names.
+ * Sources of the numbers: seccomp(2), linux/seccomp.h and linux/audit.h.
  */
+
+import type {
+  SECCOMP_ACTIONS,
+  SECCOMP_ARCHITECTURES,
+  SECCOMP_FLAGS,
+  SECCOMP_OPERATORS,
+} from "../../specutils/kernel-names.ts";
+
+export type ActionName = (typeof SECCOMP_ACTIONS)[number];
+export type ArchitectureName = (typeof SECCOMP_ARCHITECTURES)[number];
+export type FilterFlagName = (typeof SECCOMP_FLAGS)[number];
+export type Operator = (typeof SECCOMP_OPERATORS)[number];
 
 /** `SECCOMP_RET_*`: what a filter returns. Its lower 16 bits are free for an errno or a tracer's message. */
 export const actions = {
@@ -15,20 +28,7 @@ export const actions = {
   SCMP_ACT_TRACE: 0x7ff00000,
   SCMP_ACT_LOG: 0x7ffc0000,
   SCMP_ACT_ALLOW: 0x7fff0000,
-} as const;
-export type ActionName = keyof typeof actions;
-
-/** The comparisons of a rule's argument. `SCMP_CMP_MASKED_EQ` holds if `argument & value == valueTwo`. */
-export const operators = [
-  "SCMP_CMP_NE",
-  "SCMP_CMP_LT",
-  "SCMP_CMP_LE",
-  "SCMP_CMP_EQ",
-  "SCMP_CMP_GE",
-  "SCMP_CMP_GT",
-  "SCMP_CMP_MASKED_EQ",
-] as const;
-export type Operator = (typeof operators)[number];
+} as const satisfies Record<ActionName, number>;
 
 /**
  * `SECCOMP_FILTER_FLAG_*` as given to seccomp(2). TSYNC is 0 because a filter is installed by a process with one thread,
@@ -39,39 +39,10 @@ export const filterFlags = {
   SECCOMP_FILTER_FLAG_LOG: 1 << 1,
   SECCOMP_FILTER_FLAG_SPEC_ALLOW: 1 << 2,
   SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 1 << 5,
-} as const;
-export type FilterFlagName = keyof typeof filterFlags;
+} as const satisfies Record<FilterFlagName, number>;
 
 /** `SECCOMP_FILTER_FLAG_NEW_LISTENER`: seccomp(2) returns a descriptor that gets the notifications. */
 export const newListenerFlag = 1 << 3;
-
-/** Every architecture that the spec names. */
-export const architectures = [
-  "SCMP_ARCH_X86",
-  "SCMP_ARCH_X86_64",
-  "SCMP_ARCH_X32",
-  "SCMP_ARCH_ARM",
-  "SCMP_ARCH_AARCH64",
-  "SCMP_ARCH_MIPS",
-  "SCMP_ARCH_MIPS64",
-  "SCMP_ARCH_MIPS64N32",
-  "SCMP_ARCH_MIPSEL",
-  "SCMP_ARCH_MIPSEL64",
-  "SCMP_ARCH_MIPSEL64N32",
-  "SCMP_ARCH_PPC",
-  "SCMP_ARCH_PPC64",
-  "SCMP_ARCH_PPC64LE",
-  "SCMP_ARCH_S390",
-  "SCMP_ARCH_S390X",
-  "SCMP_ARCH_PARISC",
-  "SCMP_ARCH_PARISC64",
-  "SCMP_ARCH_RISCV64",
-  "SCMP_ARCH_LOONGARCH64",
-  "SCMP_ARCH_M68K",
-  "SCMP_ARCH_SH",
-  "SCMP_ARCH_SHEB",
-] as const;
-export type ArchitectureName = (typeof architectures)[number];
 
 /** The hosts that cloche runs on, as `process.arch` names them. */
 export type HostArch = "x64" | "arm64";

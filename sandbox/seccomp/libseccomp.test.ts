@@ -11,7 +11,7 @@ import type { Seccomp, SeccompArg, SeccompSyscall } from "../../specutils/spec.t
 import { runFilter, type SeccompData } from "../../test/helpers/bpf.ts";
 import { dockerSeccomp } from "../../test/helpers/docker-seccomp.ts";
 import { compileSeccomp } from "./compile.ts";
-import { type ArchitectureName, actions, type HostArch, hostArchitectures, operators } from "./constants.ts";
+import { type ArchitectureName, actions, type HostArch, hostArchitectures } from "./constants.ts";
 import { isArmPrivateCall, syscallNumbers } from "./syscalls.ts";
 
 const source = join(import.meta.dir, "../../test/fixtures/libseccomp-oracle.c");
@@ -25,8 +25,9 @@ const allArchitectures = [...hostArchitectures.x64, ...hostArchitectures.arm64];
 /** `SCMP_ARCH_*` of seccomp.h: audit architectures, but for x32, which has none of its own. */
 const scmpArch = (name: ArchitectureName) =>
   name === "SCMP_ARCH_X32" ? 0x4000003e : (allArchitectures.find((one) => one.name === name)?.auditArch ?? 0);
-/** `enum scmp_compare` counts from 1 in the order of `operators`. */
-const scmpOperator = (op: string) => (operators as readonly string[]).indexOf(op) + 1;
+/** `enum scmp_compare` of seccomp.h, which counts from 1. */
+const operators = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"].map((name) => `SCMP_CMP_${name}`);
+const scmpOperator = (op: string) => operators.indexOf(op) + 1;
 
 /** A generator of repeatable random numbers (xorshift32). */
 class Random {

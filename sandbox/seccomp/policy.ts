@@ -11,19 +11,18 @@
  *   fall back to older calls; after all, the profile's author could not have meant it.
  * Of two rules with arguments the first one that holds counts; libseccomp leaves that open.
  */
+import { SECCOMP_ARCHITECTURES, SECCOMP_OPERATORS } from "../../specutils/kernel-names.ts";
 import type { Seccomp, SeccompArg, SeccompSyscall } from "../../specutils/spec.ts";
 import {
   type ActionName,
   type Architecture,
   actions,
-  architectures,
   type FilterFlagName,
   filterFlags,
   type HostArch,
   hostArchitectures,
   newListenerFlag,
   type Operator,
-  operators,
 } from "./constants.ts";
 import { invalidSeccomp } from "./invalid.ts";
 import { isArmPrivateCall, multiplexedCall, syscallNumbers } from "./syscalls.ts";
@@ -34,7 +33,7 @@ export interface Condition {
   readonly op: Operator;
   /** What the argument is compared with. */
   readonly value: bigint;
-  /** For `SCMP_CMP_MASKED_EQ`, the bits that are compared; `value` has no others. */
+  /** For `SCMP_CMP_MASKED_EQ` (`argument & mask == value`), the bits that are compared; `value` has no others. */
   readonly mask: bigint;
 }
 
@@ -138,8 +137,8 @@ function readAction(name: string, errno: number | undefined, nameField: string, 
 }
 
 function readCondition(arg: SeccompArg, field: string): Condition {
-  const op = operators.find((operator) => operator === arg.op);
-  if (op === undefined) throw invalidSeccomp(`${field}.op`, "unknown operator", arg.op, operators);
+  const op = SECCOMP_OPERATORS.find((operator) => operator === arg.op);
+  if (op === undefined) throw invalidSeccomp(`${field}.op`, "unknown operator", arg.op, SECCOMP_OPERATORS);
   if (!(Number.isInteger(arg.index) && arg.index >= 0 && arg.index < argumentCount)) {
     throw invalidSeccomp(`${field}.index`, `got ${arg.index}, want 0 to ${argumentCount - 1}`);
   }
@@ -157,8 +156,9 @@ function readUint64(value: bigint, field: string): bigint {
 /** Other architectures of the spec are accepted and leave no trace: this host's kernel never reports them. */
 function includedArchitectures(names: readonly string[], host: HostArch): Architecture[] {
   names.forEach((name, position) => {
-    const isKnown = architectures.some((architecture) => architecture === name);
-    if (!isKnown) throw invalidSeccomp(`architectures[${position}]`, "unknown architecture", name, architectures);
+    const isKnown = SECCOMP_ARCHITECTURES.some((architecture) => architecture === name);
+    if (!isKnown)
+      throw invalidSeccomp(`architectures[${position}]`, "unknown architecture", name, SECCOMP_ARCHITECTURES);
   });
   const [native, ...others] = hostArchitectures[host];
   return [native, ...others.filter(({ name }) => names.includes(name))];
