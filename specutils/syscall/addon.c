@@ -201,16 +201,19 @@ struct child {
   } fds[MAX_CHILD_FDS];
 };
 
-/* In the child: closes everything outside the wanted numbers, which are ascending. */
+/*
+ * In the child: has execve close everything outside the wanted numbers, which are ascending. Not before: the program itself may
+ * be named by one of ours (/proc/self/fd/N).
+ */
 static int close_others(const struct child *child) {
   unsigned int next = 0;
   for (size_t i = 0; i < child->fd_count; i++) {
     unsigned int wanted = (unsigned int)child->fds[i].wanted;
-    if (wanted > next && syscall(SYS_close_range, next, wanted - 1, 0) < 0)
+    if (wanted > next && syscall(SYS_close_range, next, wanted - 1, CLOSE_RANGE_CLOEXEC) < 0)
       return -1;
     next = wanted + 1;
   }
-  return (int)syscall(SYS_close_range, next, ~0U, 0);
+  return (int)syscall(SYS_close_range, next, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 /* In the child: gives each descriptor its wanted number. All are moved out of the way first, so that none is overwritten. */
