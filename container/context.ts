@@ -6,6 +6,8 @@ export interface Context {
   root: string;
   /** `--systemd-cgroup`: cgroups are asked for from systemd. */
   systemdCgroup: boolean;
+  /** `--cgroup-manager disabled`: containers stay in the caller's cgroup. */
+  cgroupManager?: "disabled";
   /** Writes a line to the log when `--debug` is given. */
   debug(message: string): void;
   /** Writes a warning to the log: something failed that does not make the operation fail. */

@@ -5,20 +5,17 @@
  * A hook is called without any lock held, so it may call cloche for the container it is called for.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import type { Hook, State } from "../specutils/spec.ts";
 import type { ProcessEnd } from "../specutils/syscall.ts";
-import { kill, memfd, NR, pidfdOpen, poll, spawnHelper, sys, throwErrno, waitPid } from "../specutils/syscall.ts";
+import { kill, pidfdOpen, poll, spawnHelper, waitPid } from "../specutils/syscall.ts";
+import { lastOutput, openHookFiles } from "./hook-files.ts";
 
 export type RuntimeHookPoint = "prestart" | "createRuntime" | "poststart" | "poststop";
 
 const POLLIN = 1;
-const MFD_CLOEXEC = 1;
-
-/** How much of a failing hook's output is shown, in bytes from its end. */
-const SHOWN_OUTPUT = 1024;
 
 /** Runs hooks in their order, up to the first that fails. @throws ClocheError that names it and says what it wrote */
 export function runHooks(point: RuntimeHookPoint, hooks: readonly Hook[] | undefined, state: State): void {
@@ -32,27 +29,17 @@ export function runHooks(point: RuntimeHookPoint, hooks: readonly Hook[] | undef
  * @throws ClocheError when it cannot be started, fails or is killed
  */
 export function runHook(point: RuntimeHookPoint, hook: Hook, state: State): void {
-  const stateFd = memfd("state", Buffer.from(JSON.stringify(state)));
-  // A file, not a pipe: a daemon that the hook leaves behind may keep it open, and nothing blocks when it is not read.
-  const outputFd = throwErrno("memfd_create", "hook", sys(NR.memfd_create, "hook", MFD_CLOEXEC));
+  const files = openHookFiles(state);
   try {
-    // memfd's offset is where the writing ended: opening it again through /proc begins at the start.
-    const stdinFd = openSync(`/proc/self/fd/${stateFd}`, "r");
-    let end: ProcessEnd | undefined;
-    try {
-      end = spawnAndWait(hook, state.bundle, [stdinFd, outputFd, outputFd]);
-    } finally {
-      closeSync(stdinFd);
-    }
+    const end = spawnAndWait(hook, state.bundle, [files.stdinFd, files.outputFd, files.outputFd]);
     if (end === undefined) throw new ClocheError(`it ran past its timeout of ${hook.timeout} s and was killed`);
-    if (end.exitCode !== 0) throw new ClocheError(`${describeEnd(end)}${lastOutput(outputFd)}`);
+    if (end.exitCode !== 0) throw new ClocheError(`${describeEnd(end)}${lastOutput(files.outputFd)}`);
   } catch (error) {
     throw new ClocheError(`cannot run ${point} hook ${JSON.stringify(hook.path)}: ${messageOf(error)}`, {
       cause: error,
     });
   } finally {
-    closeSync(stateFd);
-    closeSync(outputFd);
+    files.close();
   }
 }
 
@@ -93,13 +80,4 @@ function inDirectory<T>(directory: string, fn: () => T): T {
 
 function describeEnd(end: ProcessEnd): string {
   return end.signal === undefined ? `exit status ${end.exitCode}` : `killed by signal ${end.signal}`;
-}
-
-/** The end of what the hook wrote, in one line. */
-function lastOutput(fd: number): string {
-  const { size } = fstatSync(fd);
-  const bytes = Buffer.alloc(Math.min(size, SHOWN_OUTPUT));
-  readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-  const line = bytes.toString("utf8").trim().replace(/\s+/g, " ");
-  return line === "" ? "" : `: ${line}`;
 }

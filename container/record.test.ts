@@ -20,6 +20,7 @@ const full: Required<SavedContainer> = {
   cgroup: { driver: "cgroupfs", version: "v1", path: "/c1", dirs: { pids: "/x" }, owned: ["/x"] },
   hooks: { poststop: [{ path: "/bin/true", args: ["true"], env: ["A=B"], timeout: 1 }] },
   seccompFilter: "key",
+  seccompListener: { path: "/run/agent.sock", metadata: "m" },
   intelRdtDir: "/x",
   exit: { exitCode: 1, at: "2026-01-01T00:00:00.000000000Z" },
   startSocket: "/x",

@@ -47,9 +47,13 @@ export interface SavedContainer {
   cgroup?: CgroupRef;
   /** Whether the container process is PID 1 of a pid namespace of its own, so that its end ends everything in there. */
   ownPidNamespace: boolean;
+  /** Whether it is in a user namespace other than the one that `create` was called in. */
+  ownUserNamespace: boolean;
   hooks?: Pick<Hooks, "poststart" | "poststop">;
   /** Key of the compiled seccomp filter in the cache, for `exec`. */
   seccompFilter?: string;
+  /** Where `start` sends the seccomp listener, and the words that go with it (config-linux.md#seccomp). */
+  seccompListener?: { path: string; metadata?: string };
   /** The resctrl group that was made for the container, absolute. */
   intelRdtDir?: string;
   exit?: ExitRecord;
@@ -132,8 +136,10 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   sandbox: optional(isProcessRef),
   cgroup: optional(isCgroup),
   ownPidNamespace: isBoolean,
+  ownUserNamespace: isBoolean,
   hooks: optional(isHooks),
   seccompFilter: optional(isString),
+  seccompListener: optional((value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"])),
   intelRdtDir: optional(isString),
   exit: optional(isExit),
   systemdCgroup: isBoolean,

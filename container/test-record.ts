@@ -15,6 +15,7 @@ export function testRecord(id: string, fields: Partial<SavedContainer> = {}): Sa
     annotations: {},
     status: "created",
     ownPidNamespace: true,
+    ownUserNamespace: false,
     systemdCgroup: false,
     ...fields,
   };

@@ -4,16 +4,11 @@ import { MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDON
 import type { ParsedMountOptions } from "../specutils/mount-options.ts";
 import type { Mount } from "../specutils/spec.ts";
 import type { CgroupHierarchy } from "./cgroups/types.ts";
-import { attributeOps, type MountContext, openTree } from "./mounts.ts";
+import { attributeOps, type MountContext, openTreeOps } from "./mounts.ts";
 import { type Op, op } from "./plan.ts";
 import { OP, TARGET } from "./protocol.ts";
 
 const BASE_ATTRIBUTES = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-
-/** Whether a `cgroup` mount has to be a bind mount of the container's own directories, which must exist first. */
-export function needsCgroupBinds(context: Pick<MountContext, "spec" | "hasCgroupNamespace">): boolean {
-  return !context.hasCgroupNamespace && (context.spec.mounts ?? []).some(({ type }) => type === "cgroup");
-}
 
 /**
  * Ops for one mount of type `cgroup`. On v2 it is the unified hierarchy; on v1 a tmpfs with a directory for each mounted
@@ -65,17 +60,17 @@ function planHierarchy(
 ): void {
   const { plan, root, cgroup, hasCgroupNamespace } = context;
   const target = plan.slot();
-  let slot: number;
+  const slot = plan.slot();
   if (hasCgroupNamespace) {
-    slot = plan.slot();
     const data = isUnified ? [] : hierarchy.controllers;
     const type = isUnified ? "cgroup2" : "cgroup";
     plan.container.push(
       op(OP.MOUNT, what, [slot, BASE_ATTRIBUTES | options.attrSet, data.length], [type, "cgroup", data]),
     );
   } else {
-    slot = openTree(plan, hierarchy.mount + cgroup.path, false, false, what);
-    plan.host.push(...attributeOps(slot, { ...options, attrSet: options.attrSet | BASE_ATTRIBUTES }, what));
+    // The container's own directory, which has been made by now; the old root is still there for absolute paths.
+    plan.container.push(...openTreeOps(slot, hierarchy.mount + cgroup.path, false, false, what));
+    plan.container.push(...attributeOps(slot, { ...options, attrSet: options.attrSet | BASE_ATTRIBUTES }, what));
   }
   plan.container.push(
     op(OP.TARGET, what, [target, root, TARGET.DIRECTORY, 0o755], [destination]),

@@ -13,10 +13,9 @@ import {
 } from "../specutils/kernel-names.ts";
 import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
 import type { Hook, MemoryPolicy, Process, Spec } from "../specutils/spec.ts";
-import { needsCgroupBinds } from "./cgroup-mounts.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
-import { type MountContext, openTree, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
+import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
 import { isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
 import { type Op, openOp, op, Plan } from "./plan.ts";
 import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
@@ -62,7 +61,8 @@ export function planCreate(input: CreatePlanInput): Plan {
   const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
 
   const { rootfs } = input;
-  const root = openTree(plan, rootfs, true, rootKeepsPeers, `root.path: open ${JSON.stringify(rootfs)}`);
+  const root = plan.slot();
+  plan.host.push(...openTreeOps(root, rootfs, true, rootKeepsPeers, `root.path: open ${JSON.stringify(rootfs)}`));
   const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
   const proc = usesProc ? plan.slot() : undefined;
   if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
@@ -80,17 +80,12 @@ export function planCreate(input: CreatePlanInput): Plan {
     hasCgroupNamespace: isNew(linux, "cgroup"),
     keepsPeers: rootKeepsPeers,
   };
-  // Binds of the container's own cgroup can be opened once that exists.
-  const cgroupOp = op(OP.CGROUP, "cgroup");
-  const isCgroupEarly = needsCgroupBinds(mounts);
-  if (isCgroupEarly) plan.host.push(cgroupOp);
-
   planInside(input, mounts, proc, start, isInUserNamespace);
 
   planJoins(plan, linux);
   planUnshare(plan, linux);
   plan.host.push(op(OP.SANDBOX, "start the sandbox process", [exit]));
-  if (!isCgroupEarly) plan.host.push(cgroupOp);
+  plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["mount", "pid"]);
   const nests = isNew(linux, "pid") ? OP_FLAG.INTERMEDIATE : 0;
   plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nests));

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { parseMountOptions } from "../specutils/mount-options.ts";
 import type { Device, Spec } from "../specutils/spec.ts";
-import { openTree } from "./mounts.ts";
+import { openTreeOps } from "./mounts.ts";
 import { op, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, TARGET } from "./protocol.ts";
 
@@ -67,7 +67,8 @@ export function planDevices(plan: Plan, spec: Spec, root: number, useBinds: bool
 function planDevice(plan: Plan, device: Device, root: number, useBinds: boolean, what: string): void {
   const { type, major = 0, minor = 0, fileMode = 0o666, uid = 0, gid = 0 } = device;
   if (useBinds && type !== "p") {
-    const slot = openTree(plan, device.path, false, false, what);
+    const slot = plan.slot();
+    plan.host.push(...openTreeOps(slot, device.path, false, false, what));
     const target = plan.slot();
     plan.container.push(
       op(OP.TARGET, what, [target, root, TARGET.FILE, 0o644], [device.path]),

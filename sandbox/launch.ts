@@ -21,7 +21,7 @@ import {
   throwErrno,
   waitPid,
 } from "../specutils/syscall.ts";
-import { encodePlan, type Op, type Plan } from "./plan.ts";
+import { encodePlan, type Op, op, type Plan } from "./plan.ts";
 import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
 
 const AT_FDCWD = -100;
@@ -40,31 +40,38 @@ export interface SyncRequest {
   pid: number;
   /** Descriptors that came along; the handler closes or keeps them. */
   fds: number[];
-  op: Op | undefined;
+  op: Op;
 }
 
 /** What it is told. Descriptors are sent as copies. */
 export interface SyncReply {
   value?: number;
   fds?: number[];
+  /** Called once they are sent. */
+  sent?(): void;
 }
 
 /** Answers by sync code. A code without a handler is answered with a bare go. */
 export type SyncHandlers = { [code: number]: (request: SyncRequest) => SyncReply | undefined | Promise<SyncReply | undefined> };
 
+/** The op of an index; `start`, which does not have the plan any more, makes one up from the code. */
+export type DescribeOp = (index: number, code: number) => Op;
+
 /** Words for a hook that failed inside the container, where only the caller has its output. */
 export type DescribeHookFailure = () => string;
+
+/** What fails before the plan is read. */
+const UNPLANNED = op(0, "read the plan");
 
 /** A conversation with the helper's processes over one socket. */
 export class Conversation {
   readonly socket: number;
-  readonly #ops: (index: number) => Op | undefined;
+  readonly #describe: DescribeOp;
   readonly #hookOutput: DescribeHookFailure;
 
-  /** @param ops the op of an index, in words; `start` does not have the plan any more and words what can still fail */
-  constructor(socket: number, ops: (index: number) => Op | undefined, hookOutput: DescribeHookFailure) {
+  constructor(socket: number, describe: DescribeOp, hookOutput: DescribeHookFailure) {
     this.socket = socket;
-    this.#ops = ops;
+    this.#describe = describe;
     this.#hookOutput = hookOutput;
   }
 
@@ -80,9 +87,13 @@ export class Conversation {
       if (data.length < MESSAGE_BYTES) return undefined;
       const view = new DataView(data.buffer, data.byteOffset);
       const [kind, index, error, value] = [0, 4, 8, 12].map((at) => view.getUint32(at, true));
-      const op = this.#ops(index ?? 0);
-      if (kind === MESSAGE.ERROR) throw this.#failure(op, (error ?? 0) | 0, value ?? 0);
-      const request: SyncRequest = { code: value ?? 0, pid, fds, op };
+      const step = this.#describe(index ?? 0, value ?? 0);
+      if (kind === MESSAGE.ERROR) throw failure(step, error ?? 0, reasonOf(step, error ?? 0));
+      if (kind === MESSAGE.HOOK_FAILED) {
+        const how = error === ETIMEDOUT ? "it ran past its timeout and was killed" : describeStatus(value ?? 0);
+        throw failure(step, error ?? 0, `${how}${this.#hookOutput()}`);
+      }
+      const request: SyncRequest = { code: value ?? 0, pid, fds, op: step };
       if (request.code === until) return request;
       // Awaiting costs a turn of the event loop: only what is a promise gets one.
       const handled = handlers[request.code]?.(request);
@@ -94,17 +105,16 @@ export class Conversation {
   /** Tells the helper to go on. */
   go(reply?: SyncReply): void {
     const message = new Uint32Array([MESSAGE.GO, 0, 0, reply?.value ?? 0]);
-    sendMessage(this.socket, new Uint8Array(message.buffer), reply?.fds ?? []);
-  }
-
-  #failure(op: Op | undefined, errno: number, value: number): HelperError {
-    const what = op?.what ?? "cloche-init";
-    if (op?.code === OP.HOOK) {
-      const how = errno === ETIMEDOUT ? "it ran past its timeout and was killed" : describeStatus(value);
-      return new HelperError(`${what}: ${how}${this.#hookOutput()}`, what, errno);
+    try {
+      sendMessage(this.socket, new Uint8Array(message.buffer), reply?.fds ?? []);
+    } finally {
+      reply?.sent?.();
     }
-    return new HelperError(`${what}: ${reasonOf(op, errno)}`, what, errno);
   }
+}
+
+function failure({ what }: Op, errno: number, reason: string): HelperError {
+  return new HelperError(`${what}: ${reason}`, what, errno);
 }
 
 /** A wait status (wait(2)) in words. */
@@ -113,13 +123,13 @@ function describeStatus(status: number): string {
   return signal === 0 ? `exit status ${(status >> 8) & 0xff}` : `killed by signal ${signal}`;
 }
 
-function reasonOf(op: Op | undefined, errno: number): string {
-  if (op?.code === OP.FIND_EXECUTABLE) {
-    const [name = ""] = op.texts;
+function reasonOf({ code, texts }: Op, errno: number): string {
+  if (code === OP.FIND_EXECUTABLE) {
+    const [name = ""] = texts;
     if (errno === ESRCH) return "executable file not found in $PATH";
     return errno === 2 ? `stat ${String(name)}: ${strerror(errno)}` : strerror(errno);
   }
-  if (op?.code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
+  if (code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
   return strerror(errno);
 }
 
@@ -150,10 +160,11 @@ export function launch(plan: Plan, hookOutput: DescribeHookFailure): Launch {
     plan.adopted.forEach((fd, index) => {
       fds.push([plan.firstAdopted + index, fd]);
     });
-    fds.push([sync, theirs], [sync + 1, planFd]);
+    // The executable is closed by the helper as one of those that lie above the plan.
+    fds.push([sync, theirs], [sync + 1, planFd], [sync + 2, executable]);
     const argv = ["cloche-init", String(sync), String(sync + 1)];
-    const hostPid = spawnHelper(`/proc/self/fd/${executable}`, argv, [], fds);
-    return { conversation: new Conversation(ours, (index) => plan.at(index), hookOutput), hostPid };
+    const hostPid = spawnHelper(`/proc/self/fd/${sync + 2}`, argv, [], fds);
+    return { conversation: new Conversation(ours, (index) => plan.at(index) ?? UNPLANNED, hookOutput), hostPid };
   } catch (error) {
     closeSync(ours);
     throw error;

@@ -112,13 +112,11 @@ function planRemount({ plan, root }: MountContext, mount: Mount, options: Parsed
   );
 }
 
-/** Opens a tree of the host's into a new slot, cut off from what happens to it on the host unless peers are wanted. */
-export function openTree(plan: Plan, source: string, isRecursive: boolean, keepsPeers: boolean, what: string): number {
-  const slot = plan.slot();
-  plan.host.push(op(OP.OPEN_TREE, what, [slot, isRecursive ? AT_RECURSIVE : 0], [source]));
+/** Ops that open a tree of the host's, cut off from what happens to it on the host unless peers are wanted. */
+export function openTreeOps(slot: number, source: string, isRecursive: boolean, keepsPeers: boolean, what: string): Op[] {
+  const open = op(OP.OPEN_TREE, what, [slot, isRecursive ? AT_RECURSIVE : 0], [source]);
   // A copy of a shared mount joins its peer group: without this, mounts made in the container would show up on the host.
-  if (!keepsPeers) plan.host.push(op(OP.MOUNT_SETATTR, what, [slot, 0, 0, MS_SLAVE], [], OP_FLAG.RECURSIVE));
-  return slot;
+  return keepsPeers ? [open] : [open, op(OP.MOUNT_SETATTR, what, [slot, 0, 0, MS_SLAVE], [], OP_FLAG.RECURSIVE)];
 }
 
 function planBind(
@@ -132,8 +130,11 @@ function planBind(
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
   const keepsPeers = context.keepsPeers || options.propagation.some(({ type }) => type === MS_SHARED);
-  const slot = openTree(plan, source, options.bind === "rbind", keepsPeers, what);
-  plan.host.push(...attributeOps(slot, options, what));
+  const slot = plan.slot();
+  plan.host.push(
+    ...openTreeOps(slot, source, options.bind === "rbind", keepsPeers, what),
+    ...attributeOps(slot, options, what),
+  );
   if (options.idmap !== undefined) planIdMap(context, mount, index, slot, options.idmap === "ridmap");
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));

@@ -115,13 +115,15 @@ function capabilities({ process, warn }: ProgramContext): CapabilityMasks {
   const sets = process.capabilities ?? {};
   const mask = (names: string[] | undefined) =>
     capabilityMask(names ?? [], (name) => warn(`process.capabilities: ${JSON.stringify(name)} is unknown and left out`));
-  return {
-    bounding: mask(sets.bounding),
-    effective: mask(sets.effective),
-    permitted: mask(sets.permitted),
-    inheritable: mask(sets.inheritable),
-    ambient: mask(sets.ambient),
-  };
+  const permitted = mask(sets.permitted);
+  const inheritable = mask(sets.inheritable);
+  const ambient = mask(sets.ambient);
+  // The kernel takes no others (capabilities(7)), and `runc spec` writes a config that has some; runc leaves them out too.
+  const possible = ambient & permitted & inheritable;
+  if (possible !== ambient) {
+    warn("process.capabilities.ambient: left out what is not both permitted and inheritable");
+  }
+  return { bounding: mask(sets.bounding), effective: mask(sets.effective), permitted, inheritable, ambient: possible };
 }
 
 /** Hard limits above the ones in force, which only the host stage, still privileged on the host, can raise. */

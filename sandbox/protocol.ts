@@ -84,7 +84,7 @@ export const OP_FLAG = {
 export const TARGET = { DIRECTORY: 0, FILE: 1, LIKE: 2, EXISTING: 3 } as const;
 
 /** enum message_kind */
-export const MESSAGE = { SYNC: 1, ERROR: 2, GO: 3 } as const;
+export const MESSAGE = { SYNC: 1, ERROR: 2, GO: 3, HOOK_FAILED: 4 } as const;
 
 /** enum sync_code */
 export const SYNC = {

@@ -136,6 +136,9 @@ bool run_common_op(const struct plan_op *op) {
     set_slot(op->arg[0], openat(directory, text(op, 0), (int)op->arg[1] | O_CLOEXEC));
     return true;
   }
+  case OP_OPEN_TREE:
+    set_slot(op->arg[0], sys_open_tree(AT_FDCWD, text(op, 0), (unsigned)op->arg[1]));
+    return true;
   case OP_MOUNT_SETATTR: {
     bool by_path = op->arg[0] == NO_SLOT;
     unsigned flags = by_path ? 0 : (unsigned)AT_EMPTY_PATH;
@@ -185,9 +188,6 @@ void run_host_op(uint32_t index, const struct plan_op *op) {
     /* Duplicated, not kept: the numbers from 3 on belong to the container's preserved descriptors. */
     set_slot(op->arg[0], fcntl((int)op->arg[1], F_DUPFD_CLOEXEC, 3));
     (void)close((int)op->arg[1]);
-    return;
-  case OP_OPEN_TREE:
-    set_slot(op->arg[0], sys_open_tree(AT_FDCWD, text(op, 0), (unsigned)op->arg[1]));
     return;
   case OP_ID_MAP:
     set_slot(op->arg[0], make_id_map(op));

@@ -212,7 +212,7 @@ void run_hook(const struct plan_op *op) {
   (void)close(fds[0]);
   (void)close(fds[1]);
   if (status != 0) {
-    struct message message = {MESSAGE_ERROR, st.current, status < 0 ? ETIMEDOUT : 0, (uint32_t)status};
+    struct message message = {MESSAGE_HOOK_FAILED, st.current, status < 0 ? ETIMEDOUT : 0, status < 0 ? 0 : (uint32_t)status};
     send_message(st.sync_fd, &message, -1);
     _exit(EXIT_PLAN);
   }

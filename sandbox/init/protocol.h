@@ -110,8 +110,9 @@ enum op_code {
 
 enum message_kind {
   MESSAGE_SYNC = 1,  /* helper: value is the sync code */
-  MESSAGE_ERROR = 2, /* helper: op failed with error */
+  MESSAGE_ERROR = 2, /* helper: op failed with error; value is the op's code */
   MESSAGE_GO = 3,    /* host */
+  MESSAGE_HOOK_FAILED = 4, /* helper: the hook of op ended with wait status value, or error ETIMEDOUT */
 };
 
 enum sync_code {

@@ -70,7 +70,8 @@ bool receive_message(int socket, struct message *message, int *fds, int max_fds)
 }
 
 void die(uint32_t op, int error) {
-  struct message message = {MESSAGE_ERROR, op, error, 0};
+  bool known = st.plan.header && op < st.plan.header->op_count;
+  struct message message = {MESSAGE_ERROR, op, error, known ? st.plan.ops[op].code : 0};
 
   send_message(st.sync_fd, &message, -1);
   _exit(EXIT_PLAN);

@@ -1,0 +1,223 @@
+/** `exec`: another process inside a container (runc's `exec`). */
+import { closeSync } from "node:fs";
+import { closeJoin, joinCgroup, openJoin } from "../sandbox/cgroups/join.ts";
+import type { CgroupRef } from "../sandbox/cgroups/types.ts";
+import { planExec } from "../sandbox/exec-plan.ts";
+import { abandon, helperDied, launch, type SyncHandlers } from "../sandbox/launch.ts";
+import { SYNC } from "../sandbox/protocol.ts";
+import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
+import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
+import { readConfig, readProcess } from "../specutils/config.ts";
+import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
+import { isAlive } from "../specutils/process-ref.ts";
+import type { Capabilities, Process, User } from "../specutils/spec.ts";
+import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+import { sendConsole } from "./console.ts";
+import type { Context } from "./context.ts";
+import { inheritedListenFds, programEnvironment } from "./environment.ts";
+import { currentLimit } from "./limits.ts";
+import { writePidFile } from "./pid-file.ts";
+import { checkPreserved, seccompCache, terminalUse } from "./prepare.ts";
+import type { SavedContainer } from "./record.ts";
+import { waitFor } from "./run.ts";
+import { sendListener } from "./seccomp-listener.ts";
+import { refusal } from "./status.ts";
+import { readRecord } from "./store.ts";
+import { UndoStack } from "./undo.ts";
+
+export interface ExecOptions {
+  id: string;
+  /** JSON file of a spec `process`; the other fields that say what to run are then not used. */
+  processFile?: string;
+  args: string[];
+  tty: boolean;
+  detach: boolean;
+  pidFile?: string;
+  consoleSocket?: string;
+  cwd?: string;
+  /** `NAME=value`, added to the container's. */
+  env: string[];
+  /** `uid` or `uid:gid`. */
+  user?: string;
+  additionalGids: number[];
+  caps: string[];
+  noNewPrivs?: boolean;
+  apparmor?: string;
+  processLabel?: string;
+  preserveFds: number;
+  /** A cgroup below the container's; `controller:path` for v1. */
+  cgroup: string[];
+  ignorePaused: boolean;
+}
+
+/**
+ * Runs a process in a container.
+ *
+ * @returns its exit code, or 128 plus the signal that ended it; 0 when detached
+ * @throws NotFoundError, StatusError, UsageError, SpecError; HelperError when it cannot be executed
+ */
+export async function execContainer(context: Context, options: ExecOptions): Promise<number> {
+  const record = await readRecord(context.root, options.id);
+  checkStatus(record, options.ignorePaused);
+  const process = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
+  terminalUse(process.terminal === true, options.consoleSocket, !options.detach);
+  const listenFds = inheritedListenFds();
+  const preserveFds = options.preserveFds + listenFds;
+  checkPreserved(preserveFds);
+  const pid = record.process?.pid ?? 0;
+  const pidfd = pidfdOpen(pid);
+  const undo = new UndoStack();
+  const started: { pid: number; terminalFd: number | undefined } = { pid: 0, terminalFd: undefined };
+  try {
+    // Compared after the pidfd was opened: from now on it stands for the container's process, or for nobody.
+    if (record.process === undefined || !isAlive(record.process)) throw refusal("exec", { ...record, status: "stopped" });
+    const plan = planExec({
+      id: record.id,
+      pid,
+      pidfd,
+      process,
+      env: programEnvironment(process, `/proc/${pid}/root`, listenFds),
+      seccomp: seccompOf(context, record),
+      preserveFds,
+      currentLimit,
+      warn: context.warn,
+    });
+    const launched = launch(plan, () => "");
+    undo.push(() => abandon(launched, [started.pid === 0 ? undefined : started.pid]));
+    const { conversation } = launched;
+    const handlers = execHandlers(record, options, started);
+    const ready = await conversation.answer(handlers, SYNC.CREATED);
+    if (ready === undefined) throw helperDied();
+    started.pid = ready.pid;
+    const stopForwarding = options.detach ? () => undefined : forwardSignals(started.pid);
+    try {
+      conversation.go();
+      conversation.go();
+      await conversation.answer(handlers, undefined);
+      // Only now: conmon takes a pid file as the sign that the command could be executed.
+      if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
+      closeSync(conversation.socket);
+      return options.detach ? 0 : waitFor(started.pid, started.terminalFd);
+    } finally {
+      stopForwarding();
+    }
+  } catch (error) {
+    await undo.run(context);
+    if (options.pidFile !== undefined) removeFile(options.pidFile);
+    throw new ClocheError(`cannot exec in container ${JSON.stringify(record.id)}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    closeSync(pidfd);
+  }
+}
+
+function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
+  if (record.status === "created" || record.status === "running") return;
+  if (record.status !== "paused") throw refusal("exec", record);
+  if (ignorePaused) return;
+  throw new UsageError(
+    `cannot exec in container ${JSON.stringify(record.id)}: container paused: resume it first, or use --ignore-paused`,
+  );
+}
+
+/** The process of the container's config.json, changed as the flags say; what it does not inherit is its terminal. */
+function processOf(record: SavedContainer, options: ExecOptions): Process {
+  const base = readConfig(record.bundle).spec.process;
+  if (base === undefined) throw new UsageError("cannot exec without --process: the container's config.json has no process");
+  const process: Process = { ...base, args: options.args, terminal: options.tty };
+  process.env = [...(base.env ?? []), ...options.env];
+  process.user = userOf(base.user, options);
+  if (options.cwd !== undefined) process.cwd = options.cwd;
+  if (options.noNewPrivs !== undefined) process.noNewPrivileges = options.noNewPrivs;
+  if (options.apparmor !== undefined) process.apparmorProfile = options.apparmor;
+  if (options.processLabel !== undefined) process.selinuxLabel = options.processLabel;
+  if (options.caps.length > 0) process.capabilities = withCapabilities(base.capabilities ?? {}, options.caps);
+  return process;
+}
+
+function userOf(base: User, { user, additionalGids }: ExecOptions): User {
+  const groups = [...(base.additionalGids ?? []), ...additionalGids];
+  const chosen: User = { ...base, ...(groups.length > 0 && { additionalGids: groups }) };
+  if (user === undefined) return chosen;
+  const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(user);
+  if (match === null) throw new UsageError(`invalid value ${JSON.stringify(user)} for flag --user: must be uid or uid:gid`);
+  chosen.uid = Number(match[1]);
+  if (match[2] !== undefined) chosen.gid = Number(match[2]);
+  return chosen;
+}
+
+/** As with runc, added capabilities are in every set but the ambient one. */
+function withCapabilities(base: Capabilities, added: string[]): Capabilities {
+  const join = (names: string[] | undefined) => [...new Set([...(names ?? []), ...added])];
+  return {
+    ...base,
+    bounding: join(base.bounding),
+    effective: join(base.effective),
+    permitted: join(base.permitted),
+  };
+}
+
+/** The container's filter. One that was compiled and is not there any more must not be left out. @throws ClocheError */
+function seccompOf(context: Context, record: SavedContainer): CompiledSeccomp | undefined {
+  if (record.seccompFilter === undefined) return undefined;
+  const compiled = loadSeccomp(seccompCache(context.root), record.seccompFilter);
+  if (compiled === undefined) {
+    throw new ClocheError(`its seccomp filter ${record.seccompFilter} is gone from ${seccompCache(context.root)}`);
+  }
+  return compiled;
+}
+
+function execHandlers(
+  record: SavedContainer,
+  options: ExecOptions,
+  started: { pid: number; terminalFd: number | undefined },
+): SyncHandlers {
+  const cgroup = record.cgroup === undefined ? undefined : chosenCgroup(record.cgroup, options.cgroup);
+  let isMovedLater = false;
+  return {
+    [SYNC.CGROUP]: () => {
+      if (cgroup === undefined || cgroup.driver === "disabled") return undefined;
+      isMovedLater = cgroup.version === "v2" && record.ownUserNamespace;
+      if (isMovedLater) return undefined;
+      const join = openJoin(cgroup);
+      return {
+        value: join.tasksFds.length,
+        fds: join.cloneIntoFd === undefined ? join.tasksFds : [...join.tasksFds, join.cloneIntoFd],
+        sent: () => closeJoin(join),
+      };
+    },
+    [SYNC.NAMESPACES]: ({ pid }) => {
+      started.pid = pid;
+      if (isMovedLater && cgroup !== undefined) joinCgroup(cgroup, pid);
+      return undefined;
+    },
+    [SYNC.CONSOLE]: ({ fds: [master] }) => {
+      if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
+      if (options.consoleSocket === undefined) started.terminalFd = master;
+      else sendConsole(options.consoleSocket, master);
+      return undefined;
+    },
+    [SYNC.LISTENER]: ({ fds: [listener] }) => {
+      if (listener !== undefined) sendListener(record, listener);
+      return undefined;
+    },
+  };
+}
+
+/** The container's cgroup with the directories that `--cgroup [controller[,controller…]:]path` chooses below it. */
+export function chosenCgroup(ref: CgroupRef, choices: readonly string[]): CgroupRef {
+  const dirs = { ...ref.dirs };
+  for (const choice of choices) {
+    const [, controllers, below = ""] = /^(?:([^:/]*):)?(.*)$/s.exec(choice) ?? [];
+    const parts = below.split("/").filter((part) => part !== "" && part !== ".");
+    if (parts.includes("..")) throw new UsageError(`invalid value ${JSON.stringify(choice)} for flag --cgroup: has ".."`);
+    for (const controller of controllers?.split(",") ?? Object.keys(ref.dirs)) {
+      const dir = ref.dirs[controller];
+      if (dir === undefined) {
+        throw new UsageError(`invalid value ${JSON.stringify(choice)} for flag --cgroup: no controller "${controller}"`);
+      }
+      dirs[controller] = [dir, ...parts].join("/");
+    }
+  }
+  return { ...ref, dirs };
+}

@@ -1,0 +1,267 @@
+/**
+ * Makes a container, for `create` and `run`: everything up to the point where its program would run.
+ *
+ * In order: check and plan; write the record down; start the helper; answer it (cgroup, mappings, hooks, terminal); write
+ * down that the container is created. Whatever fails undoes what came before, and only that.
+ */
+import { closeSync, openSync } from "node:fs";
+import { createCgroup } from "../sandbox/cgroups/create.ts";
+import { closeJoin, joinCgroup, openJoin } from "../sandbox/cgroups/join.ts";
+import { removeCgroup } from "../sandbox/cgroups/remove.ts";
+import { planCreate } from "../sandbox/create-plan.ts";
+import { abandon, helperDied, type Launch, launch, type SyncHandlers, type SyncReply, type SyncRequest } from "../sandbox/launch.ts";
+import { namespaceChoice } from "../sandbox/namespaces.ts";
+import type { Plan } from "../sandbox/plan.ts";
+import { SYNC } from "../sandbox/protocol.ts";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { ownProcessRef, processRef } from "../specutils/process-ref.ts";
+import { listenAt, SOCK } from "../specutils/unix-socket.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+import { checkId, exitPath } from "../statefile/names.ts";
+import { sendConsole } from "./console.ts";
+import type { Context } from "./context.ts";
+import type { CreateOptions } from "./create.ts";
+import { programEnvironment } from "./environment.ts";
+import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
+import { runHooks } from "./hooks.ts";
+import { currentLimit } from "./limits.ts";
+import { writeMappings } from "./mappings.ts";
+import { writePidFile } from "./pid-file.ts";
+import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
+import type { SavedContainer } from "./record.ts";
+import { hookState } from "./state.ts";
+import { createRecord, removeRecord, withContainer, withLock } from "./store.ts";
+import { UndoStack } from "./undo.ts";
+
+/** A created container whose helper waits for our answer to SYNC.CREATED. */
+export interface MadeContainer {
+  record: SavedContainer;
+  launched: Launch;
+  /** The master of the terminal, when it is ours to relay. */
+  terminalFd: number | undefined;
+  /** Takes everything back: for a caller that fails later. */
+  undo(): Promise<void>;
+}
+
+/**
+ * @param mode `create`: it waits for `start` on a socket of its own; `run`: on this conversation; `run-attached`: likewise,
+ *   and the caller relays its terminal
+ * @throws UsageError, SpecError, UnsupportedError, ExistsError before anything has happened; other errors with all undone
+ */
+export async function makeContainer(
+  context: Context,
+  options: CreateOptions,
+  mode: "create" | "run" | "run-attached",
+): Promise<MadeContainer> {
+  checkId(options.id);
+  const prepared = prepareCreate(context, options, mode === "run-attached");
+  const record = newRecord(context, options, prepared);
+  if (mode === "create") record.startSocket = startSocketPath(context.root);
+  await createRecord(context.root, record);
+  const undo = new UndoStack();
+  undo.push(() => withLock(context.root, record.id, () => removeRecord(context.root, record)));
+  try {
+    return await new Making(context, options, prepared, record, undo).make();
+  } catch (error) {
+    await undo.run(context);
+    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** A short name that no other container has: this process makes one container at a time, and its pid is its own. */
+function startSocketPath(root: string): string {
+  const { pid, startTime } = ownProcessRef();
+  return `${root}/start-${pid}-${startTime}`;
+}
+
+/** One container in the making. */
+class Making {
+  readonly #context: Context;
+  readonly #options: CreateOptions;
+  readonly #prepared: Prepared;
+  readonly #record: SavedContainer;
+  readonly #undo: UndoStack;
+  #terminalFd: number | undefined;
+  #hookFiles: HookFiles | undefined;
+  #hostPid = 0;
+
+  constructor(context: Context, options: CreateOptions, prepared: Prepared, record: SavedContainer, undo: UndoStack) {
+    this.#context = context;
+    this.#options = options;
+    this.#prepared = prepared;
+    this.#record = record;
+    this.#undo = undo;
+  }
+
+  async make(): Promise<MadeContainer> {
+    const launched = this.#launch();
+    const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED);
+    this.#hookFiles?.close();
+    if (created === undefined) throw helperDied();
+    this.#noteProcess(created);
+    const { pidFile } = this.#options;
+    const { process } = this.#record;
+    if (pidFile !== undefined && process !== undefined) {
+      this.#undo.push(() => removeFile(pidFile));
+      writePidFile(pidFile, process.pid);
+    }
+    this.#record.status = "created";
+    delete this.#record.creator;
+    await this.#save();
+    return {
+      record: this.#record,
+      launched,
+      terminalFd: this.#terminalFd,
+      undo: () => this.#undo.run(this.#context),
+    };
+  }
+
+  #launch(): Launch {
+    const { root } = this.#context;
+    const { id, sandboxId, startSocket } = this.#record;
+    const opened: number[] = [];
+    try {
+      const exitFd = openSync(exitPath(root, sandboxId, id), "ax", 0o600);
+      opened.push(exitFd);
+      let startFd: number | undefined;
+      if (startSocket !== undefined) {
+        this.#undo.push(() => removeFile(startSocket));
+        startFd = listenAt(startSocket, SOCK.SEQPACKET);
+        opened.push(startFd);
+      }
+      const launched = launch(this.#plan(exitFd, startFd), () =>
+        this.#hookFiles === undefined ? "" : lastOutput(this.#hookFiles.outputFd),
+      );
+      this.#hostPid = launched.hostPid;
+      this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
+      return launched;
+    } finally {
+      for (const fd of opened) closeSync(fd);
+    }
+  }
+
+  #plan(exitFd: number, startFd: number | undefined): Plan {
+    const { spec, rootfs, cgroup, seccomp, preserveFds, listenFds } = this.#prepared;
+    const { id, bundle, noPivot, noNewKeyring } = this.#options;
+    return planCreate({
+      id,
+      spec,
+      bundle,
+      rootfs,
+      env: spec.process === undefined ? [] : programEnvironment(spec.process, rootfs, listenFds),
+      cgroup,
+      seccomp,
+      preserveFds,
+      noPivot,
+      noNewKeyring,
+      exitFd,
+      startFd,
+      currentLimit,
+      warn: this.#context.warn,
+    });
+  }
+
+  #handlers(): SyncHandlers {
+    return {
+      [SYNC.SANDBOX]: ({ pid }) => {
+        const ref = processRef(pid);
+        if (ref !== undefined) this.#record.sandbox = ref;
+        return undefined;
+      },
+      [SYNC.MAPPINGS]: () => {
+        writeMappings(this.#hostPid, this.#prepared.spec.linux);
+        return undefined;
+      },
+      [SYNC.CGROUP]: () => this.#makeCgroup(),
+      [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
+      [SYNC.ENVIRONMENT]: (request) => {
+        this.#noteProcess(request);
+        const { hooks } = this.#prepared.spec;
+        const state = hookState(this.#record);
+        runHooks("prestart", hooks?.prestart, state);
+        runHooks("createRuntime", hooks?.createRuntime, state);
+        return undefined;
+      },
+      [SYNC.HOOK]: (request) => {
+        this.#noteProcess(request);
+        this.#hookFiles?.close();
+        this.#hookFiles = openHookFiles(hookState(this.#record));
+        return { fds: [this.#hookFiles.stdinFd, this.#hookFiles.outputFd] };
+      },
+      [SYNC.CONSOLE]: ({ fds: [master] }) => {
+        if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
+        const { consoleSocket } = this.#options;
+        if (consoleSocket === undefined) {
+          this.#terminalFd = master;
+          this.#undo.push(() => closeSync(master));
+        } else {
+          sendConsole(consoleSocket, master);
+        }
+        return undefined;
+      },
+    };
+  }
+
+  /**
+   * Makes the cgroup and opens it for the container process to enter by itself, which costs least. That cannot be when
+   * systemd makes the cgroup (it wants the process first), and on v2 not from inside a user namespace that has no right
+   * to the directory: then the process is moved once it exists.
+   */
+  async #makeCgroup(): Promise<SyncReply | undefined> {
+    const { cgroup } = this.#prepared;
+    if (cgroup.driver === "systemd") return undefined;
+    const ref = await createCgroup(cgroup);
+    this.#record.cgroup = ref;
+    this.#undo.push(() => removeCgroup(ref));
+    await this.#save();
+    if (ref.driver === "disabled" || this.#isCgroupForeign()) return undefined;
+    const join = openJoin(ref);
+    return {
+      value: join.tasksFds.length,
+      fds: join.cloneIntoFd === undefined ? join.tasksFds : [...join.tasksFds, join.cloneIntoFd],
+      sent: () => closeJoin(join),
+    };
+  }
+
+  #isCgroupForeign(): boolean {
+    const { cgroup, spec } = this.#prepared;
+    return cgroup.version === "v2" && namespaceChoice(spec.linux, "user").kind !== "host";
+  }
+
+  /** The container process exists, and waits: what only its pid makes possible. */
+  async #enterNamespaces(request: SyncRequest): Promise<undefined> {
+    const pid = this.#noteProcess(request);
+    const { cgroup } = this.#prepared;
+    if (cgroup.driver === "systemd") {
+      const ref = await createCgroup(cgroup, pid);
+      this.#record.cgroup = ref;
+      this.#undo.push(() => removeCgroup(ref));
+      await this.#save();
+    } else if (this.#record.cgroup !== undefined && this.#isCgroupForeign()) {
+      joinCgroup(this.#record.cgroup, pid);
+    }
+  }
+
+  #noteProcess({ pid }: SyncRequest): number {
+    if (this.#record.process === undefined) {
+      const ref = processRef(pid);
+      if (ref === undefined) throw helperDied();
+      this.#record.process = ref;
+    }
+    return pid;
+  }
+
+  /** Saves the record as it is here. @throws NotFoundError when somebody has deleted the container meanwhile */
+  async #save(): Promise<void> {
+    const record = this.#record;
+    await withContainer(
+      this.#context.root,
+      record.id,
+      (saved) => {
+        Object.assign(saved, record);
+        if (record.creator === undefined) delete saved.creator;
+      },
+      { exact: true },
+    );
+  }
+}

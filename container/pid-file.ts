@@ -1,0 +1,17 @@
+/** Pid files: the bare number, as containerd's shim reads it, there whole or not at all. */
+import { renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+
+/** Writes `pid` to `file`, replacing what is there. @throws ClocheError */
+export function writePidFile(file: string, pid: number): void {
+  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}`);
+  try {
+    writeFileSync(temporary, String(pid), { mode: 0o644 });
+    renameSync(temporary, file);
+  } catch (error) {
+    removeFile(temporary);
+    throw new ClocheError(`cannot write pid file ${JSON.stringify(file)}: ${messageOf(error)}`, { cause: error });
+  }
+}

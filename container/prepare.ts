@@ -1,0 +1,151 @@
+/** What `create` finds out and checks before anything happens: the config, the paths, the cgroup, the filter. */
+import { fstatSync, statSync } from "node:fs";
+import path from "node:path";
+import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
+import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
+import type { CgroupPlan } from "../sandbox/cgroups/types.ts";
+import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
+import { type CachedSeccomp, cachedSeccomp } from "../sandbox/seccomp/cache.ts";
+import { readConfig } from "../specutils/config.ts";
+import { SpecError, UsageError } from "../specutils/errors.ts";
+import { ownProcessRef } from "../specutils/process-ref.ts";
+import type { Spec } from "../specutils/spec.ts";
+import type { Context } from "./context.ts";
+import type { CreateOptions } from "./create.ts";
+import { inheritedListenFds } from "./environment.ts";
+import type { SavedContainer } from "./record.ts";
+import { RECORD_VERSION } from "./record.ts";
+
+/** Whether a terminal's master goes to a socket of the caller's, or stays with us, or there is none. */
+export type TerminalUse = "none" | "socket" | "ours";
+
+export interface Prepared {
+  spec: Spec;
+  /** Absolute. */
+  rootfs: string;
+  cgroup: CgroupPlan;
+  seccomp: CachedSeccomp | undefined;
+  terminal: TerminalUse;
+  /** All descriptors that the program gets beyond stdio, and how many of them are LISTEN_FDS. */
+  preserveFds: number;
+  listenFds: number;
+}
+
+/** Where compiled filters are kept. */
+export function seccompCache(root: string): string {
+  return `${root}/.seccomp`;
+}
+
+/**
+ * Checks and plans what does not need a process.
+ *
+ * @param canRelay whether somebody stays to relay a terminal: foreground `run`
+ * @throws UsageError, SpecError, UnsupportedError
+ */
+export function prepareCreate(context: Context, options: CreateOptions, canRelay: boolean): Prepared {
+  const { spec, warnings } = readConfig(options.bundle);
+  for (const warning of warnings) context.debug(warning);
+  const { linux } = spec;
+  const rootfs = path.resolve(options.bundle, spec.root?.path ?? "");
+  checkRootfs(rootfs);
+  const listenFds = inheritedListenFds();
+  const preserveFds = options.preserveFds + listenFds;
+  checkPreserved(preserveFds);
+  const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
+  return {
+    spec,
+    rootfs,
+    cgroup: planContainerCgroup(context, options.id, spec),
+    seccomp,
+    terminal: terminalUse(spec.process?.terminal === true, options.consoleSocket, canRelay),
+    preserveFds,
+    listenFds,
+  };
+}
+
+function planContainerCgroup(context: Context, id: string, spec: Spec): CgroupPlan {
+  if (context.cgroupManager === "disabled") return disabledCgroupPlan();
+  const { linux } = spec;
+  return planCgroup({
+    id,
+    cgroupsPath: linux?.cgroupsPath,
+    resources: linux?.resources,
+    systemd: context.systemdCgroup,
+    annotations: spec.annotations ?? {},
+    host: probeCgroupHost(),
+  });
+}
+
+function checkRootfs(rootfs: string): void {
+  let reason = "";
+  try {
+    if (!statSync(rootfs).isDirectory()) reason = "not a directory";
+  } catch (error) {
+    reason = (error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file or directory" : String(error);
+  }
+  if (reason !== "") {
+    throw new SpecError(`invalid config.json: root.path: ${JSON.stringify(rootfs)}: ${reason}`, "root.path");
+  }
+}
+
+/** Descriptors that are to be passed on must be there: a gap would be filled with one of ours. */
+export function checkPreserved(count: number): void {
+  for (let fd = 3; fd < 3 + count; fd++) {
+    try {
+      fstatSync(fd);
+    } catch {
+      throw new UsageError(`cannot preserve file descriptor ${fd}: it is not open (see --preserve-fds and LISTEN_FDS)`);
+    }
+  }
+}
+
+/** @throws UsageError when nobody would hold the master end, or a socket is given for nothing */
+export function terminalUse(wanted: boolean, socket: string | undefined, canRelay: boolean): TerminalUse {
+  if (!wanted) {
+    if (socket === undefined) return "none";
+    throw new UsageError("cannot use --console-socket: the process has no terminal (process.terminal is not true)");
+  }
+  if (socket !== undefined) {
+    if (!canRelay) return "socket";
+    throw new UsageError("cannot use --console-socket: it needs --detach, or `create`");
+  }
+  if (canRelay) return "ours";
+  throw new UsageError("cannot allocate a terminal: process.terminal is true, so --console-socket is required");
+}
+
+/** The record of a container that is about to be created. */
+export function newRecord(context: Context, options: CreateOptions, prepared: Prepared): SavedContainer {
+  const { spec, rootfs, seccomp } = prepared;
+  const record: SavedContainer = {
+    version: RECORD_VERSION,
+    id: options.id,
+    sandboxId: options.id,
+    ociVersion: spec.ociVersion,
+    bundle: options.bundle,
+    rootfs,
+    created: rfc3339Now(),
+    annotations: spec.annotations ?? {},
+    status: "creating",
+    creator: ownProcessRef(),
+    ownPidNamespace: isNew(spec.linux, "pid"),
+    ownUserNamespace: namespaceChoice(spec.linux, "user").kind !== "host",
+    systemdCgroup: context.systemdCgroup,
+  };
+  const { poststart, poststop } = spec.hooks ?? {};
+  if (poststart !== undefined || poststop !== undefined) {
+    record.hooks = { ...(poststart && { poststart }), ...(poststop && { poststop }) };
+  }
+  if (seccomp?.key !== undefined) record.seccompFilter = seccomp.key;
+  const { listenerPath, listenerMetadata } = spec.linux?.seccomp ?? {};
+  if (seccomp?.needsListener === true && listenerPath !== undefined) {
+    record.seccompListener = { path: listenerPath, ...(listenerMetadata !== undefined && { metadata: listenerMetadata }) };
+  }
+  return record;
+}
+
+/** Now, RFC 3339 in UTC with nine digits of a second, of which the clock here gives three or six. */
+function rfc3339Now(): string {
+  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
+  const seconds = new Date(Math.trunc(micros / 1000)).toISOString().slice(0, 19);
+  return `${seconds}.${String(micros % 1_000_000).padStart(6, "0")}000Z`;
+}

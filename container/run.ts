@@ -1,0 +1,73 @@
+/** `run`: create and start in one and, unless detached, wait for the end and delete (runc's `run`). */
+import { closeSync } from "node:fs";
+import { SyscallError } from "../specutils/errors.ts";
+import { forwardSignals, pidfdOpen, waitPid } from "../specutils/syscall.ts";
+import { relayTerminal } from "./console.ts";
+import type { Context } from "./context.ts";
+import type { CreateOptions } from "./create.ts";
+import { deleteContainer } from "./delete.ts";
+import { makeContainer } from "./make.ts";
+import { letRun } from "./start.ts";
+
+export interface RunOptions extends CreateOptions {
+  detach: boolean;
+  /** Do not delete the container when it has ended. */
+  keep: boolean;
+}
+
+/**
+ * Runs a container.
+ *
+ * @returns the program's exit code, or 128 plus the signal that ended it; 0 when detached
+ * @throws what `create` and `start` throw; a failure leaves nothing behind
+ */
+export async function runContainer(context: Context, options: RunOptions): Promise<number> {
+  const made = await makeContainer(context, options, options.detach ? "run" : "run-attached");
+  const { conversation } = made.launched;
+  const pid = made.record.process?.pid ?? 0;
+  // Whoever signals us means the program, from its first moment on.
+  const stopForwarding = options.detach ? () => undefined : forward(pid);
+  try {
+    try {
+      conversation.go();
+      conversation.go();
+      await letRun(context, made.record, conversation);
+    } catch (error) {
+      await made.undo();
+      throw error;
+    }
+    closeSync(conversation.socket);
+    if (options.detach) return 0;
+    const code = waitFor(pid, made.terminalFd);
+    if (!options.keep) await deleteContainer(context, made.record.id, { force: true });
+    return code;
+  } finally {
+    stopForwarding();
+  }
+}
+
+/** Signals of ours go to `pid` from now on; one that has ended already gets none. */
+function forward(pid: number): () => void {
+  try {
+    return forwardSignals(pid);
+  } catch (error) {
+    if (error instanceof SyscallError) return () => undefined;
+    throw error;
+  }
+}
+
+/** Waits for our child `pid`, relaying its terminal if that is ours, and returns the exit code that a shell would show. */
+export function waitFor(pid: number, terminalFd: number | undefined): number {
+  if (terminalFd !== undefined) {
+    const pidfd = pidfdOpen(pid);
+    try {
+      relayTerminal(terminalFd, pidfd);
+    } finally {
+      closeSync(pidfd);
+      closeSync(terminalFd);
+    }
+  }
+  const end = waitPid(pid);
+  return end?.exitCode ?? 128 + (end?.signal ?? 0);
+}
+

@@ -1,0 +1,122 @@
+/** `start`: lets a created container's program run (runtime.md#start). */
+import { closeSync } from "node:fs";
+import { Conversation } from "../sandbox/launch.ts";
+import { op, type Op } from "../sandbox/plan.ts";
+import { OP, SYNC } from "../sandbox/protocol.ts";
+import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils/errors.ts";
+import { connectTo, SOCK } from "../specutils/unix-socket.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+import type { Context } from "./context.ts";
+import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
+import { runHooks } from "./hooks.ts";
+import type { SavedContainer } from "./record.ts";
+import { sendListener } from "./seccomp-listener.ts";
+import { hookState } from "./state.ts";
+import { checkAllowed, refusal } from "./status.ts";
+import { withContainer } from "./store.ts";
+
+/**
+ * Starts a container. The first caller takes the start socket, so of several at once one wins. startContainer hooks run
+ * without the lock, in the container; poststart hooks after its program has begun.
+ *
+ * @throws NotFoundError, StatusError; HelperError when the program, a hook or the filter fails, and the container has
+ *   stopped then
+ */
+export async function startContainer(context: Context, id: string): Promise<void> {
+  const { record, socket } = await withContainer(context.root, id, (current) => ({
+    socket: takeStartSocket(current),
+    record: structuredClone(current),
+  }));
+  try {
+    const conversation = new Conversation(socket, describeOp, () => "");
+    conversation.go();
+    await letRun(context, record, conversation);
+  } finally {
+    closeSync(socket);
+  }
+}
+
+/** Connects to the container process and makes sure that nobody else does. */
+function takeStartSocket(record: SavedContainer): number {
+  checkAllowed("start", record);
+  const { startSocket } = record;
+  if (startSocket === undefined) throw refusal("start", record);
+  try {
+    return connectTo(startSocket, SOCK.SEQPACKET);
+  } catch (error) {
+    throw new ClocheError(`cannot start container ${JSON.stringify(record.id)}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    removeFile(startSocket);
+    delete record.startSocket;
+  }
+}
+
+/**
+ * Answers the container process until it has become its program, writes that down, and runs the poststart hooks, whose
+ * failure is logged only (runtime.md#lifecycle).
+ */
+export async function letRun(context: Context, record: SavedContainer, conversation: Conversation): Promise<void> {
+  const hook: { files: HookFiles | undefined } = { files: undefined };
+  try {
+    await conversation.answer(
+      {
+        [SYNC.HOOK]: () => {
+          hook.files?.close();
+          hook.files = openHookFiles(hookState(record));
+          return { fds: [hook.files.stdinFd, hook.files.outputFd] };
+        },
+        [SYNC.LISTENER]: ({ fds: [listener] }) => {
+          if (listener !== undefined) sendListener(record, listener);
+          return undefined;
+        },
+      },
+      undefined,
+    );
+  } catch (error) {
+    const output = hook.files !== undefined && isHookFailure(error) ? lastOutput(hook.files.outputFd) : "";
+    throw new ClocheError(`cannot start container ${JSON.stringify(record.id)}: ${messageOf(error)}${output}`, {
+      cause: error,
+    });
+  } finally {
+    hook.files?.close();
+  }
+  await markRunning(context, record);
+  try {
+    runHooks("poststart", record.hooks?.poststart, hookState({ ...record, status: "running" }));
+  } catch (error) {
+    context.warn(messageOf(error));
+  }
+}
+
+function isHookFailure(error: unknown): boolean {
+  return error instanceof HelperError && error.stage.startsWith("hooks.");
+}
+
+/** A program that has ended by now has been running all the same; one that was deleted meanwhile is nobody's concern. */
+async function markRunning(context: Context, { id }: SavedContainer): Promise<void> {
+  try {
+    await withContainer(
+      context.root,
+      id,
+      (record) => {
+        if (record.status === "created") record.status = "running";
+      },
+      { exact: true },
+    );
+  } catch (error) {
+    if (!(error instanceof NotFoundError)) throw error;
+  }
+}
+
+/** The words for what can fail after `start`, which does not have the plan. */
+const WORDS: { [code: number]: string } = {
+  [OP.HOOK]: "hooks.startContainer",
+  [OP.RLIMIT]: "process.rlimits",
+  [OP.SECCOMP]: "linux.seccomp: load the filter",
+  [OP.CAPABILITIES]: "process.capabilities",
+  [OP.EXECUTE]: "exec",
+};
+
+function describeOp(_index: number, code: number): Op {
+  return op(code, WORDS[code] ?? "start the program");
+}

@@ -1,0 +1,79 @@
+/** The plan of `exec`: another program in a container that is there already. */
+import { readlinkSync } from "node:fs";
+import { NAMESPACES } from "../specutils/kernel-names.ts";
+import type { NamespaceType, Process } from "../specutils/spec.ts";
+import { openOp, op, Plan } from "./plan.ts";
+import { cpuMask, needsProc, planProgram, planRaisedLimits } from "./process.ts";
+import { NO_SLOT, OP, SYNC } from "./protocol.ts";
+import type { CompiledSeccomp } from "./seccomp/compile.ts";
+
+const O_PATH = 0o10000000;
+const O_DIRECTORY = 0o200000;
+
+export interface ExecPlanInput {
+  id: string;
+  /** Host pid of the container process, and a pidfd that stands for it. */
+  pid: number;
+  pidfd: number;
+  process: Process;
+  env: readonly string[];
+  seccomp: CompiledSeccomp | undefined;
+  preserveFds: number;
+  currentLimit(resource: number): [bigint, bigint];
+  warn(message: string): void;
+}
+
+/** Plans an exec. All namespaces are entered in one setns(2), through the pidfd, so they are those of one process. */
+export function planExec(input: ExecPlanInput): Plan {
+  const { process } = input;
+  const plan = new Plan(input.preserveFds);
+  const ops = plan.container;
+  const target = plan.adopt(input.pidfd, "container process");
+  const proc = needsProc(process) ? plan.slot() : undefined;
+  if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
+  if (process.oomScoreAdj !== undefined) {
+    const what = `process.oomScoreAdj: set ${process.oomScoreAdj}`;
+    plan.host.push(op(OP.WRITE, what, [NO_SLOT], ["/proc/self/oom_score_adj", String(process.oomScoreAdj)]));
+  }
+  planRaisedLimits(plan, process, input.currentLimit);
+  const { initial, final } = process.execCPUAffinity ?? {};
+  if (initial) plan.host.push(op(OP.AFFINITY, "process.execCPUAffinity.initial", [], [cpuMask(initial)]));
+  const foreign = foreignNamespaces(input.pid);
+  const flags = foreign.reduce((all, type) => all | NAMESPACES[type].flag, 0) >>> 0;
+  plan.host.push(op(OP.CGROUP, "join cgroups"));
+  if (flags !== 0) plan.host.push(op(OP.SETNS, "join the container's namespaces", [target, flags]));
+  if (foreign.includes("user")) plan.host.push(op(OP.SET_IDS, "become root of the container", [0, 0]));
+  plan.host.push(op(OP.CONTAINER, "start the process", [0]));
+
+  ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
+  if (final) ops.push(op(OP.AFFINITY, "process.execCPUAffinity.final", [], [cpuMask(final)]));
+  if (process.terminal === true) {
+    const root = plan.slot();
+    const { height = 0, width = 0 } = process.consoleSize ?? {};
+    ops.push(
+      openOp(root, "/", O_PATH | O_DIRECTORY, "process.terminal: open the root"),
+      op(OP.CONSOLE, "process.terminal: open a terminal", [root, height, width, process.user.uid]),
+    );
+  }
+  planProgram({
+    plan,
+    process,
+    env: input.env,
+    preserveFds: input.preserveFds,
+    seccomp: input.seccomp,
+    proc,
+    keyring: undefined,
+    beforeExecute: [op(OP.WAIT_START, "wait for start", [NO_SLOT])],
+    warn: input.warn,
+  });
+  return plan;
+}
+
+/** The namespaces in which `pid` is and we are not. One's own user namespace cannot be entered again (setns(2)). */
+function foreignNamespaces(pid: number): NamespaceType[] {
+  const types = Object.keys(NAMESPACES) as NamespaceType[];
+  return types.filter((type) => {
+    const { file } = NAMESPACES[type];
+    return readlinkSync(`/proc/${pid}/ns/${file}`) !== readlinkSync(`/proc/self/ns/${file}`);
+  });
+}
