@@ -15,15 +15,13 @@ interface Rule {
   phrase: string;
   /** Statuses in which it is allowed. */
   from: readonly Status[];
-  /** Status after it; absent when it does not change, or depends on more than the table knows. */
-  to?: Status;
   /** Why not, for a status in which it is refused, where engines or users look for certain words. */
   reason?: string;
 }
 
-/** A created container that is paused has no process of the user's to signal, yet is one: `kill` must reach it too. */
+/** A paused container can be killed, as with runc: its processes are there, and SIGKILL lets them go on to their end. */
 export const RULES: Record<Operation, Rule> = {
-  start: { phrase: "start", from: ["created"], to: "running" },
+  start: { phrase: "start", from: ["created"] },
   kill: { phrase: "kill", from: ["created", "running", "paused"], reason: "container not running" },
   delete: {
     phrase: "delete",
@@ -31,7 +29,7 @@ export const RULES: Record<Operation, Rule> = {
     reason: "container not stopped, use --force to kill it first",
   },
   exec: { phrase: "exec in", from: ["created", "running"] },
-  pause: { phrase: "pause", from: ["created", "running"], to: "paused", reason: "container not running" },
+  pause: { phrase: "pause", from: ["created", "running"], reason: "container not running" },
   resume: { phrase: "resume", from: ["paused"], reason: "container not paused" },
   update: { phrase: "update", from: ["created", "running", "paused"], reason: "container not running" },
   events: { phrase: "watch", from: ["created", "running", "paused"], reason: "container not running" },

@@ -174,7 +174,7 @@ describe("withContainer", () => {
 test("readRecord tells what is true, also where it cannot be saved", async () => {
   await createRecord(root, testRecord("c1", gone));
   const before = stateText("c1");
-  const script = `const { readRecord } = await import("${import.meta.dirname}/store.ts");
+  const script = `const { readRecord } = await import(process.env.STORE);
     console.log((await readRecord("${root}", "c1")).status);`;
   const { stdout } = spawnSync(
     "unshare",
@@ -188,7 +188,7 @@ test("readRecord tells what is true, also where it cannot be saved", async () =>
       process.execPath,
       script,
     ],
-    { encoding: "utf8" },
+    { encoding: "utf8", env: { ...process.env, STORE: `${import.meta.dirname}/store.ts` } },
   );
   expect(stdout).toBe("stopped\n");
   expect(stateText("c1")).toBe(before);
