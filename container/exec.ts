@@ -71,7 +71,8 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   const started: { pid: number; terminalFd: number | undefined } = { pid: 0, terminalFd: undefined };
   try {
     // Compared after the pidfd was opened: from now on it stands for the container's process, or for nobody.
-    if (record.process === undefined || !isAlive(record.process)) throw refusal("exec", { ...record, status: "stopped" });
+    if (record.process === undefined || !isAlive(record.process))
+      throw refusal("exec", { ...record, status: "stopped" });
     const plan = planExec({
       id: record.id,
       pid,
@@ -105,7 +106,9 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   } catch (error) {
     await undo.run(context);
     if (options.pidFile !== undefined) removeFile(options.pidFile);
-    throw new ClocheError(`cannot exec in container ${JSON.stringify(record.id)}: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(`cannot exec in container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
   } finally {
     closeSync(pidfd);
   }
@@ -123,7 +126,8 @@ function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
 /** The process of the container's config.json, changed as the flags say; what it does not inherit is its terminal. */
 function processOf(record: SavedContainer, options: ExecOptions): Process {
   const base = readConfig(record.bundle).spec.process;
-  if (base === undefined) throw new UsageError("cannot exec without --process: the container's config.json has no process");
+  if (base === undefined)
+    throw new UsageError("cannot exec without --process: the container's config.json has no process");
   const process: Process = { ...base, args: options.args, terminal: options.tty };
   process.env = [...(base.env ?? []), ...options.env];
   process.user = userOf(base.user, options);
@@ -140,7 +144,8 @@ function userOf(base: User, { user, additionalGids }: ExecOptions): User {
   const chosen: User = { ...base, ...(groups.length > 0 && { additionalGids: groups }) };
   if (user === undefined) return chosen;
   const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(user);
-  if (match === null) throw new UsageError(`invalid value ${JSON.stringify(user)} for flag --user: must be uid or uid:gid`);
+  if (match === null)
+    throw new UsageError(`invalid value ${JSON.stringify(user)} for flag --user: must be uid or uid:gid`);
   chosen.uid = Number(match[1]);
   if (match[2] !== undefined) chosen.gid = Number(match[2]);
   return chosen;
@@ -210,11 +215,14 @@ export function chosenCgroup(ref: CgroupRef, choices: readonly string[]): Cgroup
   for (const choice of choices) {
     const [, controllers, below = ""] = /^(?:([^:/]*):)?(.*)$/s.exec(choice) ?? [];
     const parts = below.split("/").filter((part) => part !== "" && part !== ".");
-    if (parts.includes("..")) throw new UsageError(`invalid value ${JSON.stringify(choice)} for flag --cgroup: has ".."`);
+    if (parts.includes(".."))
+      throw new UsageError(`invalid value ${JSON.stringify(choice)} for flag --cgroup: has ".."`);
     for (const controller of controllers?.split(",") ?? Object.keys(ref.dirs)) {
       const dir = ref.dirs[controller];
       if (dir === undefined) {
-        throw new UsageError(`invalid value ${JSON.stringify(choice)} for flag --cgroup: no controller "${controller}"`);
+        throw new UsageError(
+          `invalid value ${JSON.stringify(choice)} for flag --cgroup: no controller "${controller}"`,
+        );
       }
       dirs[controller] = [dir, ...parts].join("/");
     }

@@ -8,8 +8,17 @@ import { closeSync, openSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
 import { closeJoin, joinCgroup, openJoin } from "../sandbox/cgroups/join.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
+import { reapEnded } from "../sandbox/children.ts";
 import { planCreate } from "../sandbox/create-plan.ts";
-import { abandon, helperDied, type Launch, launch, type SyncHandlers, type SyncReply, type SyncRequest } from "../sandbox/launch.ts";
+import {
+  abandon,
+  helperDied,
+  type Launch,
+  launch,
+  type SyncHandlers,
+  type SyncReply,
+  type SyncRequest,
+} from "../sandbox/launch.ts";
 import { namespaceChoice } from "../sandbox/namespaces.ts";
 import type { Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
@@ -64,7 +73,9 @@ export async function makeContainer(
     return await new Making(context, options, prepared, record, undo).make();
   } catch (error) {
     await undo.run(context);
-    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -98,6 +109,7 @@ class Making {
     const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED);
     this.#hookFiles?.close();
     if (created === undefined) throw helperDied();
+    reapEnded();
     this.#noteProcess(created);
     const { pidFile } = this.#options;
     const { process } = this.#record;

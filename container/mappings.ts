@@ -1,5 +1,5 @@
 /** Id mappings and clock offsets of new namespaces: written from outside, by a process that has the right to. */
-import { openSync, closeSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { isNew, mappingText, timeOffsetsText } from "../sandbox/namespaces.ts";
 import { SyscallError } from "../specutils/errors.ts";
 import type { Linux } from "../specutils/spec.ts";
@@ -23,7 +23,9 @@ function writeWhole(file: string, text: string, field: string): void {
     writeSync(fd, text);
   } catch (error) {
     const { errno = 0, code = "" } = error as NodeJS.ErrnoException;
-    throw new SyscallError(`${field}: the kernel refuses it: ${code}`, "write", file, Math.abs(errno), { cause: error });
+    throw new SyscallError(`${field}: the kernel refuses it: ${code}`, "write", file, Math.abs(errno), {
+      cause: error,
+    });
   } finally {
     closeSync(fd);
   }

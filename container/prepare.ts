@@ -51,6 +51,7 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
   const listenFds = inheritedListenFds();
   const preserveFds = options.preserveFds + listenFds;
   checkPreserved(preserveFds);
+  checkListener(spec);
   const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
   return {
     spec,
@@ -86,6 +87,17 @@ function checkRootfs(rootfs: string): void {
   if (reason !== "") {
     throw new SpecError(`invalid config.json: root.path: ${JSON.stringify(rootfs)}: ${reason}`, "root.path");
   }
+}
+
+/** The agent has to be there by `start`, which is too late to say that the path is wrong. */
+function checkListener({ linux }: Spec): void {
+  const listenerPath = linux?.seccomp?.listenerPath;
+  if (listenerPath === undefined || listenerPath === "") return;
+  const found = statSync(listenerPath, { throwIfNoEntry: false });
+  if (found?.isSocket() === true) return;
+  const field = "linux.seccomp.listenerPath";
+  const reason = found === undefined ? "no such file or directory" : "not a socket";
+  throw new SpecError(`invalid config.json: ${field}: ${JSON.stringify(listenerPath)}: ${reason}`, field);
 }
 
 /** Descriptors that are to be passed on must be there: a gap would be filled with one of ours. */
@@ -138,7 +150,10 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
   if (seccomp?.key !== undefined) record.seccompFilter = seccomp.key;
   const { listenerPath, listenerMetadata } = spec.linux?.seccomp ?? {};
   if (seccomp?.needsListener === true && listenerPath !== undefined) {
-    record.seccompListener = { path: listenerPath, ...(listenerMetadata !== undefined && { metadata: listenerMetadata }) };
+    record.seccompListener = {
+      path: listenerPath,
+      ...(listenerMetadata !== undefined && { metadata: listenerMetadata }),
+    };
   }
   return record;
 }

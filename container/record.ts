@@ -139,7 +139,9 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   ownUserNamespace: isBoolean,
   hooks: optional(isHooks),
   seccompFilter: optional(isString),
-  seccompListener: optional((value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"])),
+  seccompListener: optional(
+    (value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"]),
+  ),
   intelRdtDir: optional(isString),
   exit: optional(isExit),
   systemdCgroup: isBoolean,

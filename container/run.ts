@@ -1,7 +1,8 @@
 /** `run`: create and start in one and, unless detached, wait for the end and delete (runc's `run`). */
 import { closeSync } from "node:fs";
+import { reapEnded, waitForChild } from "../sandbox/children.ts";
 import { SyscallError } from "../specutils/errors.ts";
-import { forwardSignals, pidfdOpen, waitPid } from "../specutils/syscall.ts";
+import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { relayTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
@@ -67,7 +68,7 @@ export function waitFor(pid: number, terminalFd: number | undefined): number {
       closeSync(terminalFd);
     }
   }
-  const end = waitPid(pid);
+  const end = waitForChild(pid);
+  reapEnded();
   return end?.exitCode ?? 128 + (end?.signal ?? 0);
 }
-

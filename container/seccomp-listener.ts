@@ -19,7 +19,9 @@ export function sendListener(record: SavedContainer, listener: number): void {
     };
     sendTo(seccompListener.path, new TextEncoder().encode(JSON.stringify(state)), [listener]);
   } catch (error) {
-    throw new ClocheError(`linux.seccomp.listenerPath: cannot send the listener: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(`linux.seccomp.listenerPath: cannot send the listener: ${messageOf(error)}`, {
+      cause: error,
+    });
   } finally {
     closeSync(listener);
   }

@@ -1,7 +1,7 @@
 /** `start`: lets a created container's program run (runtime.md#start). */
 import { closeSync } from "node:fs";
 import { Conversation } from "../sandbox/launch.ts";
-import { op, type Op } from "../sandbox/plan.ts";
+import { type Op, op } from "../sandbox/plan.ts";
 import { OP, SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils/errors.ts";
 import { connectTo, SOCK } from "../specutils/unix-socket.ts";

@@ -1,7 +1,12 @@
 /** Mounts of type `cgroup`: what the container sees of its own cgroup (config-linux.md#cgroup-namespace, cgroups(7)). */
 import path from "node:path";
-import { MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY } from "../specutils/mount-options.ts";
 import type { ParsedMountOptions } from "../specutils/mount-options.ts";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+} from "../specutils/mount-options.ts";
 import type { Mount } from "../specutils/spec.ts";
 import type { CgroupHierarchy } from "./cgroups/types.ts";
 import { attributeOps, type MountContext, openTreeOps } from "./mounts.ts";

@@ -17,7 +17,7 @@ import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
 import { isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
-import { type Op, openOp, op, Plan } from "./plan.ts";
+import { type Op, op, openOp, Plan } from "./plan.ts";
 import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
@@ -146,10 +146,7 @@ function planInside(
     seccomp: input.seccomp,
     proc,
     keyring: input.noNewKeyring ? undefined : `_ses.${input.id}`,
-    beforeExecute: [
-      op(OP.WAIT_START, "wait for start", [start]),
-      ...hookOps("startContainer", hooks?.startContainer),
-    ],
+    beforeExecute: [op(OP.WAIT_START, "wait for start", [start]), ...hookOps("startContainer", hooks?.startContainer)],
     warn: input.warn,
   });
 }

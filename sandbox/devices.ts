@@ -23,7 +23,9 @@ const DEFAULT_DEVICES: readonly Device[] = (
     ["urandom", 9],
   ] as const
 )
-  .map(([name, minor]): Device => ({ type: "c", path: `/dev/${name}`, major: 1, minor, fileMode: 0o666, uid: 0, gid: 0 }))
+  .map(
+    ([name, minor]): Device => ({ type: "c", path: `/dev/${name}`, major: 1, minor, fileMode: 0o666, uid: 0, gid: 0 }),
+  )
   .concat({ type: "c", path: "/dev/tty", major: 5, minor: 0, fileMode: 0o666, uid: 0, gid: 0 });
 
 /** config-linux.md#dev-symbolic-links */

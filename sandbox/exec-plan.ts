@@ -2,7 +2,7 @@
 import { readlinkSync } from "node:fs";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
-import { openOp, op, Plan } from "./plan.ts";
+import { op, openOp, Plan } from "./plan.ts";
 import { cpuMask, needsProc, planProgram, planRaisedLimits } from "./process.ts";
 import { NO_SLOT, OP, SYNC } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";

@@ -7,7 +7,7 @@
  */
 import { closeSync } from "node:fs";
 import path from "node:path";
-import { ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
+import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
 import {
   memfd,
   NR,
@@ -19,8 +19,8 @@ import {
   strerror,
   sys,
   throwErrno,
-  waitPid,
 } from "../specutils/syscall.ts";
+import { reapAll } from "./children.ts";
 import { encodePlan, type Op, op, type Plan } from "./plan.ts";
 import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
 
@@ -52,7 +52,9 @@ export interface SyncReply {
 }
 
 /** Answers by sync code. A code without a handler is answered with a bare go. */
-export type SyncHandlers = { [code: number]: (request: SyncRequest) => SyncReply | undefined | Promise<SyncReply | undefined> };
+export type SyncHandlers = {
+  [code: number]: (request: SyncRequest) => SyncReply | undefined | Promise<SyncReply | undefined>;
+};
 
 /** The op of an index; `start`, which does not have the plan any more, makes one up from the code. */
 export type DescribeOp = (index: number, code: number) => Op;
@@ -211,16 +213,3 @@ export function abandon({ conversation, hostPid }: Launch, pids: readonly (numbe
   }
   reapAll();
 }
-
-/** Waits for all our children: preconditions as in `abandon`. */
-export function reapAll(): void {
-  for (;;) {
-    try {
-      waitPid(-1);
-    } catch {
-      return; // ECHILD: no more
-    }
-  }
-}
-
-

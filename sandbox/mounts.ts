@@ -113,19 +113,19 @@ function planRemount({ plan, root }: MountContext, mount: Mount, options: Parsed
 }
 
 /** Ops that open a tree of the host's, cut off from what happens to it on the host unless peers are wanted. */
-export function openTreeOps(slot: number, source: string, isRecursive: boolean, keepsPeers: boolean, what: string): Op[] {
+export function openTreeOps(
+  slot: number,
+  source: string,
+  isRecursive: boolean,
+  keepsPeers: boolean,
+  what: string,
+): Op[] {
   const open = op(OP.OPEN_TREE, what, [slot, isRecursive ? AT_RECURSIVE : 0], [source]);
   // A copy of a shared mount joins its peer group: without this, mounts made in the container would show up on the host.
   return keepsPeers ? [open] : [open, op(OP.MOUNT_SETATTR, what, [slot, 0, 0, MS_SLAVE], [], OP_FLAG.RECURSIVE)];
 }
 
-function planBind(
-  context: MountContext,
-  mount: Mount,
-  index: number,
-  options: ParsedMountOptions,
-  what: string,
-): void {
+function planBind(context: MountContext, mount: Mount, index: number, options: ParsedMountOptions, what: string): void {
   const { plan, root, bundle } = context;
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
@@ -141,11 +141,7 @@ function planBind(
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(mount.destination))) {
     plan.container.push(op(OP.CHECK_NOT_PROC, `${what}: it lies in /proc`, [target]));
   }
-  plan.container.push(
-    op(OP.ATTACH, what, [slot, target]),
-    op(OP.CLOSE, what, [target]),
-    op(OP.CLOSE, what, [slot]),
-  );
+  plan.container.push(op(OP.ATTACH, what, [slot, target]), op(OP.CLOSE, what, [target]), op(OP.CLOSE, what, [slot]));
 }
 
 /** /proc itself may only be replaced by another procfs (CVE-2019-16884). @throws SpecError */
@@ -158,7 +154,13 @@ function checkProcTarget(mount: Mount, index: number, source: string): void {
 }
 
 /** Shifts the ids of a detached tree: by the mount's mappings, or those of the container's user namespace. */
-function planIdMap({ plan, spec }: MountContext, mount: Mount, index: number, slot: number, isRecursive: boolean): void {
+function planIdMap(
+  { plan, spec }: MountContext,
+  mount: Mount,
+  index: number,
+  slot: number,
+  isRecursive: boolean,
+): void {
   const what = `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`;
   const pick = (own: IdMapping[] | undefined, container: IdMapping[] | undefined) =>
     mappingText(own !== undefined && own.length > 0 ? own : (container ?? []));

@@ -3,7 +3,7 @@
  */
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
-import { openOp, op, type Plan } from "./plan.ts";
+import { op, openOp, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, SYNC } from "./protocol.ts";
 
 const O_RDONLY = 0;

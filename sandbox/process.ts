@@ -87,9 +87,7 @@ export function planProgram(context: ProgramContext): void {
   if (process.noNewPrivileges === true) ops.push(op(OP.NO_NEW_PRIVS, "process.noNewPrivileges"));
   if (context.seccomp !== undefined) {
     const { filter, flags, needsListener } = context.seccomp;
-    ops.push(
-      op(OP.SECCOMP, "linux.seccomp: load the filter", [flags], [filter], needsListener ? OP_FLAG.LISTENER : 0),
-    );
+    ops.push(op(OP.SECCOMP, "linux.seccomp: load the filter", [flags], [filter], needsListener ? OP_FLAG.LISTENER : 0));
   }
   if (extra !== 0n) {
     ops.push(op(OP.CAPABILITIES, "process.capabilities", [caps.effective, caps.permitted, caps.inheritable]));
@@ -114,7 +112,9 @@ interface CapabilityMasks {
 function capabilities({ process, warn }: ProgramContext): CapabilityMasks {
   const sets = process.capabilities ?? {};
   const mask = (names: string[] | undefined) =>
-    capabilityMask(names ?? [], (name) => warn(`process.capabilities: ${JSON.stringify(name)} is unknown and left out`));
+    capabilityMask(names ?? [], (name) =>
+      warn(`process.capabilities: ${JSON.stringify(name)} is unknown and left out`),
+    );
   const permitted = mask(sets.permitted);
   const inheritable = mask(sets.inheritable);
   const ambient = mask(sets.ambient);
@@ -153,7 +153,15 @@ function planScheduling(ops: Op[], process: Process): void {
 export function schedulerAttributes(scheduler: Scheduler): Uint8Array {
   const bytes = new Uint8Array(SCHED_ATTR_BYTES);
   const view = new DataView(bytes.buffer);
-  const { policy, nice = SCHED_RESET_NICE, priority = 0, flags = [], runtime = 0n, deadline = 0n, period = 0n } = scheduler;
+  const {
+    policy,
+    nice = SCHED_RESET_NICE,
+    priority = 0,
+    flags = [],
+    runtime = 0n,
+    deadline = 0n,
+    period = 0n,
+  } = scheduler;
   const flagBits = flags.reduce((bits, flag) => bits | SCHEDULER_FLAGS[flag as keyof typeof SCHEDULER_FLAGS], 0);
   view.setUint32(0, SCHED_ATTR_BYTES, true);
   view.setUint32(4, SCHEDULER_POLICIES[policy as keyof typeof SCHEDULER_POLICIES], true);

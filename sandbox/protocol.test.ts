@@ -9,7 +9,9 @@ const header = readFileSync(path.join(import.meta.dirname, "init/protocol.h"), "
 function constants(prefix: string, except: RegExp = /^$/): Record<string, number> {
   const pattern = new RegExp(`^(?:#define|) *${prefix}(\\w+)(?: =)? \\(?(0x[0-9a-f]+|\\d+)u?(?: << (\\d+))?`, "gm");
   const found = [...header.matchAll(pattern)].filter(([, name = ""]) => !except.test(name));
-  return Object.fromEntries(found.map(([, name = "", value, shift]) => [name, Number(value) * 2 ** Number(shift ?? 0)]));
+  return Object.fromEntries(
+    found.map(([, name = "", value, shift]) => [name, Number(value) * 2 ** Number(shift ?? 0)]),
+  );
 }
 
 test("op codes are those of protocol.h", () => {

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, openSync } from "node:fs";
 import path from "node:path";
-import { sendMessage, NR, sys, throwErrno } from "./syscall.ts";
+import { NR, sendMessage, sys, throwErrno } from "./syscall.ts";
 
 const AF_UNIX = 1;
 const SOCK_CLOEXEC = 0o2000000;
