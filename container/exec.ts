@@ -82,6 +82,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       seccomp: seccompOf(context, record),
       preserveFds,
       currentLimit,
+      debug: context.debug,
       warn: context.warn,
     });
     const launched = launch(plan, () => "");

@@ -169,6 +169,7 @@ class Making {
       exitFd,
       startFd,
       currentLimit,
+      debug: this.#context.debug,
       warn: this.#context.warn,
     });
   }

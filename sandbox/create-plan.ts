@@ -42,6 +42,7 @@ export interface CreatePlanInput {
   /** Open, listening socket through which `start` comes; without one, the helper's own socket is used (`run`). */
   startFd: number | undefined;
   currentLimit(resource: number): [bigint, bigint];
+  debug(message: string): void;
   warn(message: string): void;
 }
 
@@ -147,6 +148,7 @@ function planInside(
     proc,
     keyring: input.noNewKeyring ? undefined : `_ses.${input.id}`,
     beforeExecute: [op(OP.WAIT_START, "wait for start", [start]), ...hookOps("startContainer", hooks?.startContainer)],
+    debug: input.debug,
     warn: input.warn,
   });
 }

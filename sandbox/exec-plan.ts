@@ -20,6 +20,7 @@ export interface ExecPlanInput {
   seccomp: CompiledSeccomp | undefined;
   preserveFds: number;
   currentLimit(resource: number): [bigint, bigint];
+  debug(message: string): void;
   warn(message: string): void;
 }
 
@@ -64,6 +65,7 @@ export function planExec(input: ExecPlanInput): Plan {
     proc,
     keyring: undefined,
     beforeExecute: [op(OP.WAIT_START, "wait for start", [NO_SLOT])],
+    debug: input.debug,
     warn: input.warn,
   });
   return plan;

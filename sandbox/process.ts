@@ -36,6 +36,7 @@ export interface ProgramContext {
   keyring: string | undefined;
   /** Ops between being ready to run and running: waiting for `start`, startContainer hooks. */
   beforeExecute: readonly Op[];
+  debug(message: string): void;
   warn(message: string): void;
 }
 
@@ -109,7 +110,7 @@ interface CapabilityMasks {
 }
 
 /** The five sets as masks; without `process.capabilities` a program has none, as with runc and crun. */
-function capabilities({ process, warn }: ProgramContext): CapabilityMasks {
+function capabilities({ process, debug, warn }: ProgramContext): CapabilityMasks {
   const sets = process.capabilities ?? {};
   const mask = (names: string[] | undefined) =>
     capabilityMask(names ?? [], (name) =>
@@ -121,7 +122,7 @@ function capabilities({ process, warn }: ProgramContext): CapabilityMasks {
   // The kernel takes no others (capabilities(7)), and `runc spec` writes a config that has some; runc leaves them out too.
   const possible = ambient & permitted & inheritable;
   if (possible !== ambient) {
-    warn("process.capabilities.ambient: left out what is not both permitted and inheritable");
+    debug("process.capabilities.ambient: left out what is not both permitted and inheritable");
   }
   return { bounding: mask(sets.bounding), effective: mask(sets.effective), permitted, inheritable, ambient: possible };
 }
