@@ -4,10 +4,14 @@
  *     exited <code> <nanoseconds since 1970>
  *     signaled <signal> <nanoseconds since 1970>
  *
+ * Another first word means that the kernel (Linux before 6.15) did not let it know.
+ *
  * Twin: `sandbox/init/sandbox.c`, which writes it.
  */
 
 import { readFileSync } from "node:fs";
+import type { ProcessRef } from "../specutils/process-ref.ts";
+import { zombieStatus } from "../specutils/process-ref.ts";
 import type { ExitRecord } from "./record.ts";
 
 /** Reads the exit file at `path`; undefined when nothing, or only a part of a line, has been written yet. */
@@ -28,6 +32,18 @@ export function parseExitRecord(text: string): ExitRecord | undefined {
   if (match?.[2] === undefined || match[3] === undefined) return undefined;
   const at = formatTime(BigInt(match[3]));
   return match[1] === "exited" ? { exitCode: Number(match[2]), at } : { signal: Number(match[2]), at };
+}
+
+/**
+ * How a container process ended that its parent, our caller, has not waited for: until that is done the kernel tells the
+ * sandbox process nothing, which may be for ever. The time is when it was found out.
+ */
+export function exitOfZombie(ref: ProcessRef): ExitRecord | undefined {
+  const status = zombieStatus(ref);
+  if (status === undefined) return undefined;
+  const at = formatTime(BigInt(Date.now()) * 1_000_000n);
+  const signal = status & 0x7f;
+  return signal === 0 ? { exitCode: (status >> 8) & 0xff, at } : { signal, at };
 }
 
 /** The exit code that shells and engines report: the process's own, or 128 plus the signal that killed it. */

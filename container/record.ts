@@ -164,16 +164,16 @@ export function hasCgroup(record: SavedContainer): record is SavedContainer & { 
 
 /**
  * Brings `record` up to date with what is true now: a container whose process (or, while it is being created, whose
- * creator) is gone has stopped, whatever was saved. `readExit` says how it ended, if the sandbox process has said so yet.
+ * creator) is gone has stopped, whatever was saved. `readExit` says how it ended, if that is known yet.
  */
-export function refreshRecord(record: SavedContainer, readExit: () => ExitRecord | undefined): void {
+export function refreshRecord(record: SavedContainer, readExit: (process: ProcessRef) => ExitRecord | undefined): void {
   if (record.status !== "stopped" && isOver(record)) {
     record.status = "stopped";
     delete record.pausedFrom;
     delete record.creator;
   }
   if (record.status === "stopped" && record.exit === undefined && record.process !== undefined) {
-    const exit = readExit();
+    const exit = readExit(record.process);
     if (exit !== undefined) record.exit = exit;
   }
 }

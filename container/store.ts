@@ -11,7 +11,7 @@ import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-
 import { readText } from "../statefile/document.ts";
 import { acquireLock } from "../statefile/lock.ts";
 import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
-import { readExitRecord } from "./exit-record.ts";
+import { exitOfZombie, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { parseRecord, refreshRecord } from "./record.ts";
 
@@ -189,7 +189,8 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
   const text = readText(statePath(root, key.sandboxId, key.id));
   if (text === undefined) throw notFound(key.id);
   const record = parseRecord(statePath(root, key.sandboxId, key.id), text);
-  refreshRecord(record, () => readExitRecord(exitPath(root, key.sandboxId, key.id)));
+  const exitFile = exitPath(root, key.sandboxId, key.id);
+  refreshRecord(record, (process) => readExitRecord(exitFile) ?? exitOfZombie(process));
   return { record, text };
 }
 

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { processRef } from "../specutils/process-ref.ts";
+import { spawnHelper, waitPid } from "../specutils/syscall.ts";
 import { exitPath } from "../statefile/names.ts";
 import { listContainers } from "./list.ts";
 import { processesOf } from "./ps.ts";
@@ -28,6 +30,15 @@ test("wait returns 128 and the signal", async () => {
   await host.container("c1", { process: gone });
   writeFileSync(exitPath(host.context.root, "c1", "c1"), "signaled 15 1000000000\n");
   expect(await waitContainer(host.context, "c1")).toBe(143);
+});
+
+test("wait returns the exit code of a process that nobody has waited for", async () => {
+  const pid = spawnHelper("/bin/sh", ["sh", "-c", "exit 6"], [], []);
+  const sandbox = host.start().ref;
+  await host.container("c1", { process: processRef(pid) ?? gone, sandbox });
+  expect(await waitContainer(host.context, "c1")).toBe(6);
+  waitPid(pid);
+  expect(await waitContainer(host.context, "c1")).toBe(6);
 });
 
 test("wait does not invent an exit code that nobody has seen", async () => {

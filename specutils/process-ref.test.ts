@@ -1,12 +1,17 @@
 import { expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { isAlive, isPresent, ownProcessRef, parseProcessStat, processRef } from "./process-ref.ts";
+import { isAlive, isPresent, ownProcessRef, parseProcessStat, processRef, zombieStatus } from "./process-ref.ts";
 import { spawnHelper, waitPid } from "./syscall.ts";
 
 test("parseProcessStat is not misled by a command's name", () => {
   const rest = `S ${Array.from({ length: 49 }, (_, index) => index + 4).join(" ")}`;
-  expect(parseProcessStat(`7 (a) R 1 (b c) ${rest}\n`)).toEqual({ state: "S", startTime: "22", threads: 20 });
+  expect(parseProcessStat(`7 (a) R 1 (b c) ${rest}\n`)).toEqual({
+    state: "S",
+    startTime: "22",
+    threads: 20,
+    waitStatus: 52,
+  });
   expect(parseProcessStat("7 (a")).toBeUndefined();
 });
 
@@ -33,6 +38,32 @@ test("a zombie is there, and not alive", async () => {
   expect(ref !== undefined && isPresent(ref)).toBe(true);
   waitPid(pid);
   expect(ref !== undefined && isPresent(ref)).toBe(false);
+});
+
+test.each([
+  ["exit 42", 42 << 8],
+  ["kill -9 $$", 9],
+])("zombieStatus tells how a process ended that nobody has waited for: %s", async (script, status) => {
+  const pid = spawnHelper("/bin/sh", ["sh", "-c", script], [], []);
+  const ref = processRef(pid) ?? { pid, startTime: "" };
+  while (isAlive(ref)) await Bun.sleep(1);
+  expect(zombieStatus(ref)).toBe(status);
+  waitPid(pid);
+  expect(zombieStatus(ref)).toBeUndefined();
+  expect(zombieStatus(ownProcessRef())).toBeUndefined();
+});
+
+test("zombieStatus does not take what it may not know for a success", async () => {
+  const pid = spawnHelper("/bin/sh", ["sh", "-c", "exit 42"], [], []);
+  const ref = processRef(pid) ?? { pid, startTime: "" };
+  while (isAlive(ref)) await Bun.sleep(1);
+  const script =
+    "const { zombieStatus } = await import(process.env.MODULE); console.log(zombieStatus(JSON.parse(process.env.REF)))";
+  const env = { ...process.env, MODULE: `${import.meta.dirname}/process-ref.ts`, REF: JSON.stringify(ref) };
+  const options = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const { stdout } = spawnSync(process.execPath, ["-e", script], { ...options, env, encoding: "utf8", cwd: "/" });
+  waitPid(pid);
+  expect(stdout).toBe(process.getuid?.() === 0 ? "undefined\n" : `${42 << 8}\n`);
 });
 
 test("a process whose main thread has ended is alive while another thread runs", async () => {

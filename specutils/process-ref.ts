@@ -4,7 +4,7 @@
  * Source: proc_pid_stat(5). Everything here is one small synchronous read of /proc.
  */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 
 /** One process of this boot, in the pid namespace of whoever wrote the reference down. */
 export interface ProcessRef {
@@ -19,6 +19,8 @@ export interface ProcessStat {
   state: string;
   startTime: string;
   threads: number;
+  /** How it ended, as waitpid(2) tells it (field 52). 0 before its end, and for who may not know. */
+  waitStatus: number;
 }
 
 /** Reads /proc/PID/stat; undefined when there is no such process. */
@@ -36,9 +38,9 @@ export function readProcessStat(pid: number | "self"): ProcessStat | undefined {
 /** Parses a line of /proc/PID/stat. The command name (field 2) may itself hold spaces and parentheses. */
 export function parseProcessStat(text: string): ProcessStat | undefined {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const [state, startTime, threads] = [fields[0], fields[19], fields[17]];
+  const [state, startTime, threads, waitStatus] = [fields[0], fields[19], fields[17], fields[49]];
   if (state === undefined || startTime === undefined || threads === undefined) return undefined;
-  return { state, startTime, threads: Number(threads) };
+  return { state, startTime, threads: Number(threads), waitStatus: Number(waitStatus) };
 }
 
 /** A reference to a process that exists now; undefined when it does not. */
@@ -64,6 +66,22 @@ export function isAlive(ref: ProcessRef): boolean {
 /** Whether that very process exists, be it as a zombie that its parent has not waited for. */
 export function isPresent(ref: ProcessRef): boolean {
   return readProcessStat(ref.pid)?.startTime === ref.startTime;
+}
+
+/**
+ * How that very process ended, as waitpid(2) tells it, while it is a zombie that its parent has not waited for.
+ * Undefined when it is not, or when the kernel does not let us know.
+ */
+export function zombieStatus(ref: ProcessRef): number | undefined {
+  const stat = readProcessStat(ref.pid);
+  if (stat === undefined || stat.startTime !== ref.startTime || !hasEnded(stat)) return undefined;
+  try {
+    // The kernel shows 0, like that of a success, to who may not trace the process; this link tells us whether we may.
+    readlinkSync(`/proc/${ref.pid}/ns/user`);
+  } catch {
+    return undefined;
+  }
+  return stat.waitStatus;
 }
 
 function hasEnded(stat: ProcessStat): boolean {
