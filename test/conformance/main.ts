@@ -12,6 +12,7 @@ const USAGE = `usage: test/conformance/run [flags] [PROGRAM...]
   --runtime NAME     cloche (the default: dist/cloche), runc, crun, runsc, or a path
   --edition NAME     ${Object.keys(VERSIONS).join(" or ")} (see programs.ts; default head)
   --json FILE        also write every result, with all output, to a file
+  --timeout SECONDS  for each program (default 60)
   --verbose          print the output of programs that are not clean
 `;
 
@@ -38,6 +39,7 @@ async function main(): Promise<number> {
       runtime: { type: "string", default: process.env["RUNTIME"] ?? "cloche" },
       edition: { type: "string", default: "head" },
       json: { type: "string" },
+      timeout: { type: "string", default: "60" },
       verbose: { type: "boolean", default: false },
     },
     allowPositionals: true,
@@ -50,6 +52,7 @@ async function main(): Promise<number> {
   const results = await withAppArmorProfile(() =>
     runPrograms(programs, {
       runtime: runtimeNamed(values.runtime),
+      timeoutMs: Number(values.timeout) * 1000,
       names: positionals.length > 0 ? positionals : programs.names,
       onResult: (result) => process.stdout.write(describe(result, values.verbose)),
     }),

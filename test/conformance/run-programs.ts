@@ -122,7 +122,7 @@ done
  * namespace, so its container's mounts land in ours, which must not be the host's.
  */
 function namespaceFor(runtime: RuntimeUnderTest): string[] {
-  const prepare = runtime.withoutUnified ? "umount /sys/fs/cgroup/unified && " : "";
+  const prepare = runtime.withoutUnified ? "umount -q /sys/fs/cgroup/unified; " : "";
   return ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", `${prepare}exec "$0" "$@"`];
 }
 

@@ -67,7 +67,10 @@ export async function runInMachine(options: MachineOptions): Promise<MachineResu
     if (complaints === undefined)
       throw new Error(`virtual machine: no result after ${timeoutMs / 1000} s\n${tail(log)}`);
     const status = readIfThere(join(work, "status")).trim();
-    if (status === "") throw new Error(`virtual machine: ended without a result\n${complaints}${readIfThere(join(work, "share.log"))}${tail(log)}`);
+    if (status === "")
+      throw new Error(
+        `virtual machine: ended without a result\n${complaints}${readIfThere(join(work, "share.log"))}${tail(log)}`,
+      );
     return {
       exitCode: Number(status),
       stdout: output.text(),
@@ -160,7 +163,7 @@ function boot(image: Image, work: string, socket: string, options: MachineOption
 async function receive(path: string, sink: ((chunk: Buffer) => void) | undefined): Promise<Received> {
   const chunks: Buffer[] = [];
   const server = createServer((connection) => {
-    connection.on("data", (chunk) => (sink === undefined ? chunks.push(chunk) : sink(chunk)));
+    connection.on("data", (chunk: Buffer) => (sink === undefined ? chunks.push(chunk) : sink(chunk)));
     connection.on("error", () => {}); // qemu was ended: what came before is what there is.
   });
   await new Promise<void>((listening) => server.listen(path, listening));
