@@ -429,6 +429,8 @@ void mask_path(const struct plan_op *op) {
     if (!S_ISCHR(null.st_mode) || null.st_rdev != makedev(1, 3))
       fail(ENODEV);
     cover = check(sys_open_tree(slot(op->arg[0]), "", AT_EMPTY_PATH));
+    /* Read-only, so that root in the container cannot chmod the host's node; a device can be written to all the same. */
+    check(sys_mount_setattr(cover, "", AT_EMPTY_PATH, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, 0, -1));
   }
   check(sys_move_mount(cover, target, "", MOVE_MOUNT_T_EMPTY_PATH));
   (void)close(cover);
