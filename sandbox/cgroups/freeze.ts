@@ -1,31 +1,46 @@
 /** Freezing and thawing a container: v1's freezer controller or v2's cgroup.freeze. */
 
 import { UnsupportedError } from "../../specutils/errors.ts";
-import { readValue, sleepMs, writeValue } from "./files.ts";
+import { errorCode, readValue, sleepMs, writeValue } from "./files.ts";
 import type { CgroupRef } from "./types.ts";
 
 /** A process in uninterruptible sleep (a dead NFS server) freezes only when it wakes. */
 const FREEZE_TIMEOUT_MS = 5000;
 
 /**
- * Freezes or thaws every process in the cgroup and returns when that has happened.
+ * Freezes or thaws every process in the cgroup and returns when that has happened. A cgroup that is gone, as a scope is as
+ * soon as its last process has ended, counts as thawed.
  *
- * @throws UnsupportedError if the host has no freezer, or a process did not freeze in five seconds; it is thawed then
+ * @throws UnsupportedError if the host has no freezer, there is no such cgroup to freeze, or a process did not freeze in
+ *   five seconds; then all are thawed again
  */
 export function freezeCgroup(ref: CgroupRef, frozen: boolean): void {
   const { dir, file, freeze, thaw } = freezer(ref);
   const what = `cannot ${frozen ? "freeze" : "thaw"} cgroup "${ref.path}"`;
   if (dir === undefined) throw new UnsupportedError(`${what}: this host has no cgroup freezer`);
-  writeValue(`${dir}/${file}`, frozen ? freeze : thaw);
   const deadline = Date.now() + FREEZE_TIMEOUT_MS;
-  for (let pauseMs = 0.1; isSettled(ref) !== frozen; pauseMs = Math.min(pauseMs * 2, 20)) {
+  let isThere = order(`${dir}/${file}`, frozen ? freeze : thaw);
+  for (let pauseMs = 0.1; isThere && isSettled(ref) !== frozen; pauseMs = Math.min(pauseMs * 2, 20)) {
     if (Date.now() > deadline) {
-      if (frozen) writeValue(`${dir}/${file}`, thaw);
+      if (frozen) order(`${dir}/${file}`, thaw);
       throw new UnsupportedError(`${what}: processes did not change state in ${FREEZE_TIMEOUT_MS} ms`);
     }
     sleepMs(pauseMs);
     // v1 may stay in FREEZING when a process forked meanwhile; writing the state again makes it look once more.
-    if (frozen && ref.version === "v1") writeValue(`${dir}/${file}`, freeze);
+    if (frozen) isThere = order(`${dir}/${file}`, freeze);
+  }
+  if (frozen && !isThere) throw new UnsupportedError(`${what}: it does not exist`);
+}
+
+/** Writes the state that is wanted. False if there is no such cgroup any more. */
+function order(file: string, state: string): boolean {
+  try {
+    writeValue(file, state);
+    return true;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT" || code === "ENODEV") return false;
+    throw error;
   }
 }
 

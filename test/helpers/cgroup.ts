@@ -76,9 +76,9 @@ export function ended(child: ChildProcess): Promise<string> {
   });
 }
 
-/** Waits until a condition holds, for five seconds at most. */
+/** Waits until a condition holds, for half a minute at most: a virtual machine without KVM is slow. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 30_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`did not happen in time: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

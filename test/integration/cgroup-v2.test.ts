@@ -143,8 +143,8 @@ test("cgroup v2: a delegated cgroup belongs to its owner, without its limits", a
 });
 
 test("cgroup v2: running out of memory is told and counted", async () => {
-  const child = startScript("read go; a=$(head -c 50000000 /dev/zero | tail -c 50000000 | tr '\\0' x)");
-  const ref = await makeCgroup({ resources: { memory: { limit: 16n * MIB, swap: 16n * MIB } } }, child.pid);
+  const child = startScript("read go; a=$(head -c 20000000 /dev/zero | tail -c 20000000 | tr '\\0' x)");
+  const ref = await makeCgroup({ resources: { memory: { limit: 8n * MIB, swap: 8n * MIB } } }, child.pid);
   let told = 0;
   const stop = watchOom(ref, () => {
     told += 1;
