@@ -10,6 +10,8 @@ export interface Exception {
   reason: string;
   /** Whether this host has what the program needs; never, when left out. */
   isPossible?: () => boolean;
+  /** Whether the virtual machine offers what is missing here. */
+  isInVm?: true;
   /** The only edition that is affected. */
   edition?: Edition;
 }
@@ -31,30 +33,35 @@ export const EXCEPTIONS: Exception[] = [
   {
     programs: ["linux_cgroups_hugetlb", "linux_cgroups_relative_hugetlb"],
     cause: "machine",
+    isInVm: true,
     reason: "needs the hugetlb controller of cgroup version 1; this host has none mounted",
     isPossible: () => existsSync("/sys/fs/cgroup/hugetlb/cgroup.procs"),
   },
   {
     programs: ["linux_cgroups_memory", "linux_cgroups_relative_memory"],
     cause: "machine",
+    isInVm: true,
     reason: "sets linux.resources.memory.kernel; Linux refuses memory.kmem.limit_in_bytes since 5.16",
     isPossible: () => existsSync("/sys/fs/cgroup/memory/memory.kmem.limit_in_bytes") && kernelIsOlderThan(5, 16),
   },
   {
     programs: ["linux_cgroups_network", "linux_cgroups_relative_network"],
     cause: "machine",
+    isInVm: true,
     reason: "needs the net_cls and net_prio controllers of cgroup version 1; this host has neither",
     isPossible: () => ["net_cls", "net_prio"].every((name) => existsSync(`/sys/fs/cgroup/${name}/cgroup.procs`)),
   },
   {
     programs: ["linux_process_apparmor_profile"],
     cause: "machine",
+    isInVm: true,
     reason: "needs a kernel with AppArmor and the profile acme_secure_profile loaded",
     isPossible: () => existsSync("/sys/kernel/security/apparmor/profiles"),
   },
   {
     programs: ["process_capabilities"],
     cause: "machine",
+    isInVm: true,
     reason: "asks for every capability; this host grants no CAP_SYS_RESOURCE",
     isPossible: hasEveryCapability,
   },

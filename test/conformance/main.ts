@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { withAppArmorProfile } from "./apparmor.ts";
+import { writeDocument } from "./document.ts";
 import { buildPrograms, type Edition, VERSIONS } from "./programs.ts";
 import { type Result, type RuntimeUnderTest, runPrograms } from "./run-programs.ts";
 
@@ -13,6 +14,7 @@ const USAGE = `usage: test/conformance/run [flags] [PROGRAM...]
   --edition NAME     ${Object.keys(VERSIONS).join(" or ")} (see programs.ts; default head)
   --json FILE        also write every result, with all output, to a file
   --timeout SECONDS  for each program (default 60)
+  --document         write docs/CONFORMANCE.md and run nothing
   --verbose          print the output of programs that are not clean
 `;
 
@@ -40,6 +42,7 @@ async function main(): Promise<number> {
       edition: { type: "string", default: "head" },
       json: { type: "string" },
       timeout: { type: "string", default: "60" },
+      document: { type: "boolean", default: false },
       verbose: { type: "boolean", default: false },
     },
     allowPositionals: true,
@@ -47,6 +50,10 @@ async function main(): Promise<number> {
   if (!(values.edition in VERSIONS)) {
     process.stderr.write(USAGE);
     return 2;
+  }
+  if (values.document) {
+    writeDocument();
+    return 0;
   }
   const programs = buildPrograms(values.edition as Edition);
   const results = await withAppArmorProfile(() =>
