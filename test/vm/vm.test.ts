@@ -35,7 +35,7 @@ test(
 test(
   "vm: a command that does not end is given up",
   async () => {
-    expect(run("sleep 1000", { timeoutMs: 15_000 })).rejects.toThrow("no result after 15 s");
+    await expect(run("sleep 1000", { timeoutMs: 15_000 })).rejects.toThrow("no result after 15 s");
   },
   TEST_TIMEOUT_MS,
 );
