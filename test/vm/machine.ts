@@ -39,6 +39,9 @@ export interface MachineResult {
   seconds: number;
 }
 
+/** Arguments of setpriv: no machine outlives a killed test run. */
+const DIE_WITH_US = ["--pdeathsig", "KILL"];
+
 const PROJECT = join(import.meta.dirname, "../..");
 
 /**
@@ -119,10 +122,14 @@ function serveShares(work: string, socket: string, modules: string, shares: stri
     return `mkdir -p ${target} && mount --bind ${shellWord(from)} ${target} && mount -o remount,bind,ro ${target} && `;
   });
   const server = `exec /usr/lib/qemu/virtiofsd --socket-path=${shellWord(socket)} -f -o source=${shellWord(tree)} -o cache=always --rlimit-nofile=0 -o log_level=err`;
-  return spawn("unshare", ["--mount", "--propagation", "private", "sh", "-c", binds.join("") + server], {
-    // It complains about the end of the machine: only of interest when there is no result.
-    stdio: ["ignore", "ignore", openSync(join(work, "share.log"), "w")],
-  });
+  return spawn(
+    "setpriv",
+    [...DIE_WITH_US, "unshare", "--mount", "--propagation", "private", "sh", "-c", binds.join("") + server],
+    {
+      // It complains about the end of the machine: only of interest when there is no result.
+      stdio: ["ignore", "ignore", openSync(join(work, "share.log"), "w")],
+    },
+  );
 }
 
 /** Starts qemu. Sockets in `work` receive the command's output, files its exit code and the kernel's log. */
@@ -153,7 +160,7 @@ function boot(image: Image, work: string, socket: string, options: MachineOption
     port("errors", `socket,id=errors,path=${join(work, "errors.sock")}`),
     port("status", `file,id=status,path=${join(work, "status")}`),
   ];
-  return spawn("qemu-system-x86_64", args.flat(), {
+  return spawn("setpriv", [...DIE_WITH_US, "qemu-system-x86_64", ...args.flat()], {
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, TMPDIR: work },
   });
