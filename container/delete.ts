@@ -62,7 +62,8 @@ async function deleteUnreadable(context: Context, id: string): Promise<void> {
   context.warn(`container ${JSON.stringify(id)} was deleted with a state file that cannot be read: look for leftovers`);
 }
 
-async function runPoststopHooks(context: Context, record: SavedContainer): Promise<void> {
+/** Runs all poststop hooks of a container that is gone; one that fails is a warning (runtime.md#lifecycle). */
+export async function runPoststopHooks(context: Context, record: SavedContainer): Promise<void> {
   const hooks = record.hooks?.poststop ?? [];
   if (hooks.length === 0) return;
   const { runHook } = await import("./hooks.ts");

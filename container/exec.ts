@@ -1,8 +1,8 @@
 /** `exec`: another process inside a container (runc's `exec`). */
 import { closeSync } from "node:fs";
-import { closeJoin, joinCgroup, openJoin } from "../sandbox/cgroups/join.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
+import { joinRdtGroup } from "../sandbox/intel-rdt.ts";
 import { abandon, helperDied, launch, type SyncHandlers } from "../sandbox/launch.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
@@ -13,6 +13,7 @@ import { isAlive } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
+import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { sendConsole } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, programEnvironment } from "./environment.ts";
@@ -179,22 +180,12 @@ function execHandlers(
   started: { pid: number; terminalFd: number | undefined },
 ): SyncHandlers {
   const cgroup = record.cgroup === undefined ? undefined : chosenCgroup(record.cgroup, options.cgroup);
-  let isMovedLater = false;
   return {
-    [SYNC.CGROUP]: () => {
-      if (cgroup === undefined || cgroup.driver === "disabled") return undefined;
-      isMovedLater = cgroup.version === "v2" && record.ownUserNamespace;
-      if (isMovedLater) return undefined;
-      const join = openJoin(cgroup);
-      return {
-        value: join.tasksFds.length,
-        fds: join.cloneIntoFd === undefined ? join.tasksFds : [...join.tasksFds, join.cloneIntoFd],
-        sent: () => closeJoin(join),
-      };
-    },
+    [SYNC.CGROUP]: () => (cgroup === undefined ? undefined : cgroupReply(cgroup, record.ownUserNamespace)),
     [SYNC.NAMESPACES]: ({ pid }) => {
       started.pid = pid;
-      if (isMovedLater && cgroup !== undefined) joinCgroup(cgroup, pid);
+      if (cgroup !== undefined) moveIntoCgroup(cgroup, pid, record.ownUserNamespace);
+      if (record.intelRdtTasks !== undefined) joinRdtGroup(record.intelRdtTasks, pid);
       return undefined;
     },
     [SYNC.CONSOLE]: ({ fds: [master] }) => {

@@ -17,6 +17,12 @@ export type RuntimeHookPoint = "prestart" | "createRuntime" | "poststart" | "pos
 
 const POLLIN = 1;
 
+/** A hook failed that the container cannot go on without. */
+export class HookFailure extends ClocheError {
+  override name = "HookFailure";
+  override code = "ERR_HOOK";
+}
+
 /** Runs hooks in their order, up to the first that fails. @throws ClocheError that names it and says what it wrote */
 export function runHooks(point: RuntimeHookPoint, hooks: readonly Hook[] | undefined, state: State): void {
   for (const hook of hooks ?? []) runHook(point, hook, state);

@@ -4,9 +4,8 @@
  * In order: check and plan; write the record down; start the helper; answer it (cgroup, mappings, hooks, terminal); write
  * down that the container is created. Whatever fails undoes what came before, and only that.
  */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, rmdirSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
-import { closeJoin, joinCgroup, openJoin } from "../sandbox/cgroups/join.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
 import { reapEnded } from "../sandbox/children.ts";
 import { planCreate } from "../sandbox/create-plan.ts";
@@ -19,17 +18,19 @@ import {
   type SyncReply,
   type SyncRequest,
 } from "../sandbox/launch.ts";
-import { namespaceChoice } from "../sandbox/namespaces.ts";
 import type { Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { ownProcessRef, processRef } from "../specutils/process-ref.ts";
+import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { checkId, exitPath } from "../statefile/names.ts";
+import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { sendConsole } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
+import { runPoststopHooks } from "./delete.ts";
 import { programEnvironment } from "./environment.ts";
 import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
@@ -38,7 +39,7 @@ import { writeMappings } from "./mappings.ts";
 import { writePidFile } from "./pid-file.ts";
 import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
-import { hookState } from "./state.ts";
+import { containerHookState, hookState } from "./state.ts";
 import { createRecord, removeRecord, withContainer, withLock } from "./store.ts";
 import { UndoStack } from "./undo.ts";
 
@@ -69,10 +70,13 @@ export async function makeContainer(
   await createRecord(context.root, record);
   const undo = new UndoStack();
   undo.push(() => withLock(context.root, record.id, () => removeRecord(context.root, record)));
+  const making = new Making(context, options, prepared, record, undo);
   try {
-    return await new Making(context, options, prepared, record, undo).make();
+    return await making.make();
   } catch (error) {
     await undo.run(context);
+    // What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle).
+    if (making.hasRunHooks) await runPoststopHooks(context, record);
     throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, {
       cause: error,
     });
@@ -95,6 +99,8 @@ class Making {
   #terminalFd: number | undefined;
   #hookFiles: HookFiles | undefined;
   #hostPid = 0;
+  /** Whether any hook has been called. */
+  hasRunHooks = false;
 
   constructor(context: Context, options: CreateOptions, prepared: Prepared, record: SavedContainer, undo: UndoStack) {
     this.#context = context;
@@ -189,6 +195,7 @@ class Making {
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
+        this.hasRunHooks = true;
         const { hooks } = this.#prepared.spec;
         const state = hookState(this.#record);
         runHooks("prestart", hooks?.prestart, state);
@@ -197,8 +204,9 @@ class Making {
       },
       [SYNC.HOOK]: (request) => {
         this.#noteProcess(request);
+        this.hasRunHooks = true;
         this.#hookFiles?.close();
-        this.#hookFiles = openHookFiles(hookState(this.#record));
+        this.#hookFiles = openHookFiles(containerHookState(this.#record));
         return { fds: [this.#hookFiles.stdinFd, this.#hookFiles.outputFd] };
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {
@@ -215,11 +223,7 @@ class Making {
     };
   }
 
-  /**
-   * Makes the cgroup and opens it for the container process to enter by itself, which costs least. That cannot be when
-   * systemd makes the cgroup (it wants the process first), and on v2 not from inside a user namespace that has no right
-   * to the directory: then the process is moved once it exists.
-   */
+  /** Makes the cgroup, unless it is systemd that makes it: that wants the process first. */
   async #makeCgroup(): Promise<SyncReply | undefined> {
     const { cgroup } = this.#prepared;
     if (cgroup.driver === "systemd") return undefined;
@@ -227,32 +231,42 @@ class Making {
     this.#record.cgroup = ref;
     this.#undo.push(() => removeCgroup(ref));
     await this.#save();
-    if (ref.driver === "disabled" || this.#isCgroupForeign()) return undefined;
-    const join = openJoin(ref);
-    return {
-      value: join.tasksFds.length,
-      fds: join.cloneIntoFd === undefined ? join.tasksFds : [...join.tasksFds, join.cloneIntoFd],
-      sent: () => closeJoin(join),
-    };
-  }
-
-  #isCgroupForeign(): boolean {
-    const { cgroup, spec } = this.#prepared;
-    return cgroup.version === "v2" && namespaceChoice(spec.linux, "user").kind !== "host";
+    return cgroupReply(ref, this.#record.ownUserNamespace);
   }
 
   /** The container process exists, and waits: what only its pid makes possible. */
   async #enterNamespaces(request: SyncRequest): Promise<undefined> {
     const pid = this.#noteProcess(request);
-    const { cgroup } = this.#prepared;
+    const { cgroup, spec } = this.#prepared;
     if (cgroup.driver === "systemd") {
       const ref = await createCgroup(cgroup, pid);
       this.#record.cgroup = ref;
       this.#undo.push(() => removeCgroup(ref));
       await this.#save();
-    } else if (this.#record.cgroup !== undefined && this.#isCgroupForeign()) {
-      joinCgroup(this.#record.cgroup, pid);
+    } else if (this.#record.cgroup !== undefined) {
+      moveIntoCgroup(this.#record.cgroup, pid, this.#record.ownUserNamespace);
     }
+    const { intelRdt, netDevices } = spec.linux ?? {};
+    if (intelRdt !== undefined) await this.#joinRdtGroup(intelRdt, pid);
+    if (netDevices !== undefined) await this.#moveNetDevices(netDevices, pid);
+  }
+
+  async #joinRdtGroup(intelRdt: IntelRdt, pid: number): Promise<void> {
+    const { createRdtGroup, joinRdtGroup } = await import("../sandbox/intel-rdt.ts");
+    const { dir, tasks } = createRdtGroup(this.#prepared.resctrl ?? "", this.#record.id, intelRdt);
+    if (dir !== undefined) {
+      this.#undo.push(() => rmdirSync(dir));
+      this.#record.intelRdtDir = dir;
+    }
+    this.#record.intelRdtTasks = tasks;
+    await this.#save();
+    joinRdtGroup(tasks, pid);
+  }
+
+  async #moveNetDevices(netDevices: Record<string, NetDevice>, pid: number): Promise<void> {
+    const { moveNetDevices } = await import("../sandbox/net-devices.ts");
+    const moved = moveNetDevices(netDevices, pid);
+    this.#undo.push(() => moved.moveBack());
   }
 
   #noteProcess({ pid }: SyncRequest): number {

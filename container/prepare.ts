@@ -4,6 +4,7 @@ import path from "node:path";
 import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
 import type { CgroupPlan } from "../sandbox/cgroups/types.ts";
+import { findResctrl } from "../sandbox/intel-rdt.ts";
 import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
 import { type CachedSeccomp, cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import { readConfig } from "../specutils/config.ts";
@@ -26,6 +27,8 @@ export interface Prepared {
   cgroup: CgroupPlan;
   seccomp: CachedSeccomp | undefined;
   terminal: TerminalUse;
+  /** Where resctrl is mounted, if the container is to have a group there. */
+  resctrl: string | undefined;
   /** All descriptors that the program gets beyond stdio, and how many of them are LISTEN_FDS. */
   preserveFds: number;
   listenFds: number;
@@ -58,6 +61,7 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
     rootfs,
     cgroup: planContainerCgroup(context, options.id, spec),
     seccomp,
+    resctrl: linux?.intelRdt === undefined ? undefined : findResctrl(),
     terminal: terminalUse(spec.process?.terminal === true, options.consoleSocket, canRelay),
     preserveFds,
     listenFds,

@@ -54,8 +54,10 @@ export interface SavedContainer {
   seccompFilter?: string;
   /** Where `start` sends the seccomp listener, and the words that go with it (config-linux.md#seccomp). */
   seccompListener?: { path: string; metadata?: string };
-  /** The resctrl group that was made for the container, absolute. */
+  /** The resctrl group, or monitoring group, that was made for the container, absolute. */
   intelRdtDir?: string;
+  /** The `tasks` files of its resctrl groups, absolute; the first one is that of the group with the schemata. */
+  intelRdtTasks?: string[];
   exit?: ExitRecord;
   systemdCgroup: boolean;
   /** The socket through which `start` lets the container process go on. */
@@ -143,6 +145,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
     (value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"]),
   ),
   intelRdtDir: optional(isString),
+  intelRdtTasks: optional(isStringArray),
   exit: optional(isExit),
   systemdCgroup: isBoolean,
   startSocket: optional(isString),

@@ -7,11 +7,12 @@ import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils
 import { connectTo, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import type { Context } from "./context.ts";
+import { deleteContainer } from "./delete.ts";
 import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
-import { runHooks } from "./hooks.ts";
+import { HookFailure, runHooks } from "./hooks.ts";
 import type { SavedContainer } from "./record.ts";
 import { sendListener } from "./seccomp-listener.ts";
-import { hookState } from "./state.ts";
+import { containerHookState, hookState } from "./state.ts";
 import { checkAllowed, refusal } from "./status.ts";
 import { withContainer } from "./store.ts";
 
@@ -19,8 +20,8 @@ import { withContainer } from "./store.ts";
  * Starts a container. The first caller takes the start socket, so of several at once one wins. startContainer hooks run
  * without the lock, in the container; poststart hooks after its program has begun.
  *
- * @throws NotFoundError, StatusError; HelperError when the program, a hook or the filter fails, and the container has
- *   stopped then
+ * @throws NotFoundError, StatusError; ClocheError when the program cannot be run, and the container has stopped then;
+ *   HookFailure when a hook fails, and the container is gone then (runtime.md#lifecycle)
  */
 export async function startContainer(context: Context, id: string): Promise<void> {
   const { record, socket } = await withContainer(context.root, id, (current) => ({
@@ -31,6 +32,9 @@ export async function startContainer(context: Context, id: string): Promise<void
     const conversation = new Conversation(socket, describeOp, () => "");
     conversation.go();
     await letRun(context, record, conversation);
+  } catch (error) {
+    if (error instanceof HookFailure) await deleteContainer(context, record.id, { force: true });
+    throw error;
   } finally {
     closeSync(socket);
   }
@@ -52,8 +56,9 @@ function takeStartSocket(record: SavedContainer): number {
 }
 
 /**
- * Answers the container process until it has become its program, writes that down, and runs the poststart hooks, whose
- * failure is logged only (runtime.md#lifecycle).
+ * Answers the container process until it has become its program, writes that down, and runs the poststart hooks.
+ *
+ * @throws HookFailure, after which the container has to be destroyed; ClocheError when the program cannot be run
  */
 export async function letRun(context: Context, record: SavedContainer, conversation: Conversation): Promise<void> {
   const hook: { files: HookFiles | undefined } = { files: undefined };
@@ -62,7 +67,7 @@ export async function letRun(context: Context, record: SavedContainer, conversat
       {
         [SYNC.HOOK]: () => {
           hook.files?.close();
-          hook.files = openHookFiles(hookState(record));
+          hook.files = openHookFiles(containerHookState(record));
           return { fds: [hook.files.stdinFd, hook.files.outputFd] };
         },
         [SYNC.LISTENER]: ({ fds: [listener] }) => {
@@ -73,10 +78,9 @@ export async function letRun(context: Context, record: SavedContainer, conversat
       undefined,
     );
   } catch (error) {
-    const output = hook.files !== undefined && isHookFailure(error) ? lastOutput(hook.files.outputFd) : "";
-    throw new ClocheError(`cannot start container ${JSON.stringify(record.id)}: ${messageOf(error)}${output}`, {
-      cause: error,
-    });
+    if (!isHookFailure(error)) throw startFailure(ClocheError, record, messageOf(error), error);
+    const output = hook.files === undefined ? "" : lastOutput(hook.files.outputFd);
+    throw startFailure(HookFailure, record, `${messageOf(error)}${output}`, error);
   } finally {
     hook.files?.close();
   }
@@ -84,8 +88,12 @@ export async function letRun(context: Context, record: SavedContainer, conversat
   try {
     runHooks("poststart", record.hooks?.poststart, hookState({ ...record, status: "running" }));
   } catch (error) {
-    context.warn(messageOf(error));
+    throw startFailure(HookFailure, record, messageOf(error), error);
   }
+}
+
+function startFailure(type: typeof ClocheError, { id }: SavedContainer, reason: string, cause: unknown): ClocheError {
+  return new type(`cannot start container ${JSON.stringify(id)}: ${reason}`, { cause });
 }
 
 function isHookFailure(error: unknown): boolean {
@@ -115,6 +123,7 @@ const WORDS: { [code: number]: string } = {
   [OP.SECCOMP]: "linux.seccomp: load the filter",
   [OP.CAPABILITIES]: "process.capabilities",
   [OP.EXECUTE]: "exec",
+  [OP.WAIT_START]: "process",
 };
 
 function describeOp(_index: number, code: number): Op {

@@ -1,5 +1,6 @@
 /** `state`: what a container is and does, as the spec, runc and its callers want to see it. */
 
+import { readFileSync } from "node:fs";
 import type { State, Status } from "../specutils/spec.ts";
 import type { Context } from "./context.ts";
 import type { ExitRecord, SavedContainer } from "./record.ts";
@@ -32,6 +33,19 @@ export function describe(record: SavedContainer): ContainerState {
   if (Object.keys(annotations).length > 0) state.annotations = annotations;
   if (exit !== undefined) state.exit = exit;
   return state;
+}
+
+/** The same for hooks that run in the container's namespaces: with the pid as seen from there. */
+export function containerHookState(record: SavedContainer): State {
+  const state = hookState(record);
+  if (state.pid !== undefined) state.pid = innermostPid(state.pid);
+  return state;
+}
+
+/** The pid that a process has in its own pid namespace (NSpid in proc_pid_status(5)). */
+function innermostPid(pid: number): number {
+  const [, pids = String(pid)] = /^NSpid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
+  return Number(pids.split("\t").at(-1));
 }
 
 /** The state that hooks get on stdin (runtime.md#state): there is a pid only while there is a process. */

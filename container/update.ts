@@ -1,6 +1,7 @@
 /** `update`: changes what a container may use while it is there. */
 
 import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { messageOf, SpecError, UnsupportedError } from "../specutils/errors.ts";
 import type { Resources } from "../specutils/spec.ts";
 import type { Context } from "./context.ts";
@@ -38,12 +39,12 @@ export async function updateContainer(
   });
 }
 
-function updateIntelRdt({ id, intelRdtDir }: SavedContainer, schemata: string): void {
-  if (intelRdtDir === undefined) {
+function updateIntelRdt({ id, intelRdtTasks: [tasks] = [] }: SavedContainer, schemata: string): void {
+  if (tasks === undefined) {
     throw new UnsupportedError(`cannot update container ${JSON.stringify(id)}: it was created without linux.intelRdt`);
   }
   try {
-    writeFileSync(`${intelRdtDir}/schemata`, `${schemata}\n`);
+    writeFileSync(path.join(path.dirname(tasks), "schemata"), `${schemata}\n`);
   } catch (error) {
     throw new SpecError(
       `linux.intelRdt: cannot set ${JSON.stringify(schemata)}: ${messageOf(error)}`,

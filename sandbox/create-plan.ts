@@ -15,8 +15,9 @@ import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-optio
 import type { Hook, MemoryPolicy, Process, Spec } from "../specutils/spec.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
+import { isSelinuxEnabled } from "./host.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
-import { isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
+import { checkBorrowedMounts, isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
@@ -62,6 +63,12 @@ export function planCreate(input: CreatePlanInput): Plan {
   const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
 
   const { rootfs } = input;
+  const ownsMounts = isNew(linux, "mount");
+  if (!ownsMounts) checkBorrowedMounts(linux);
+  // It confines nobody by itself: crun leaves it out too, where runc's mounts fail.
+  const useMountLabel = Boolean(linux?.mountLabel) && isSelinuxEnabled();
+  if (linux?.mountLabel && !useMountLabel)
+    input.warn("linux.mountLabel: left out, SELinux is not enabled on this host");
   const root = plan.slot();
   plan.host.push(...openTreeOps(root, rootfs, true, rootKeepsPeers, `root.path: open ${JSON.stringify(rootfs)}`));
   const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
@@ -80,16 +87,22 @@ export function planCreate(input: CreatePlanInput): Plan {
     cgroup: input.cgroup,
     hasCgroupNamespace: isNew(linux, "cgroup"),
     keepsPeers: rootKeepsPeers,
+    ownsMounts,
+    label: useMountLabel ? linux?.mountLabel : undefined,
   };
   planInside(input, mounts, proc, start, isInUserNamespace);
 
+  const nests = isNew(linux, "pid");
+  const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
+  const sandbox = op(OP.SANDBOX, "start the sandbox process", [exit], [], nestsFlag);
+  // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
+  if (!nests) plan.host.push(sandbox);
   planJoins(plan, linux);
   planUnshare(plan, linux);
-  plan.host.push(op(OP.SANDBOX, "start the sandbox process", [exit]));
+  if (nests) plan.host.push(sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["mount", "pid"]);
-  const nests = isNew(linux, "pid") ? OP_FLAG.INTERMEDIATE : 0;
-  plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nests));
+  plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nestsFlag));
   return plan;
 }
 
@@ -115,7 +128,7 @@ function planInside(
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
-  planRoot(plan, root);
+  if (mounts.ownsMounts) planRoot(plan, root);
   planMounts(mounts);
   planDevices(plan, spec, root, isInUserNamespace);
   planWorkingDirectory(plan, spec, root);
@@ -129,10 +142,12 @@ function planInside(
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
   }
-  ops.push(op(OP.PIVOT, "pivot the root", [root], [], input.noPivot ? OP_FLAG.REPLACE : 0));
+  const whole = input.noPivot ? OP_FLAG.REPLACE : 0;
+  ops.push(op(OP.PIVOT, "pivot the root", [root], [], mounts.ownsMounts ? whole : OP_FLAG.CHROOT));
   const propagation = rootPropagation(linux?.rootfsPropagation ?? "");
   if (propagation !== undefined) {
-    ops.push(propagateOp("/", propagation.type, propagation.recursive, "linux.rootfsPropagation"));
+    const flags = propagation.recursive ? OP_FLAG.RECURSIVE : 0;
+    ops.push(op(OP.MOUNT_SETATTR, "linux.rootfsPropagation", [root, 0, 0, propagation.type], [], flags));
   }
   planKernelSettings(plan, spec);
   if (spec.process === undefined) {

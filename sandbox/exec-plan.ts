@@ -4,7 +4,7 @@ import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
 import { op, openOp, Plan } from "./plan.ts";
 import { cpuMask, needsProc, planProgram, planRaisedLimits } from "./process.ts";
-import { NO_SLOT, OP, SYNC } from "./protocol.ts";
+import { NO_SLOT, OP, OP_FLAG, SYNC } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
 const O_PATH = 0o10000000;
@@ -39,22 +39,23 @@ export function planExec(input: ExecPlanInput): Plan {
   planRaisedLimits(plan, process, input.currentLimit);
   const { initial, final } = process.execCPUAffinity ?? {};
   if (initial) plan.host.push(op(OP.AFFINITY, "process.execCPUAffinity.initial", [], [cpuMask(initial)]));
+  const root = plan.slot();
+  plan.host.push(openOp(root, `/proc/${input.pid}/root`, O_PATH | O_DIRECTORY, "open the container's root"));
   const foreign = foreignNamespaces(input.pid);
   const flags = foreign.reduce((all, type) => all | NAMESPACES[type].flag, 0) >>> 0;
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   if (flags !== 0) plan.host.push(op(OP.SETNS, "join the container's namespaces", [target, flags]));
-  if (foreign.includes("user")) plan.host.push(op(OP.SET_IDS, "become root of the container", [0, 0]));
+  if (foreign.includes("user"))
+    plan.host.push(op(OP.SET_IDS, "become root of the container", [0, 0], [], OP_FLAG.OPTIONAL));
   plan.host.push(op(OP.CONTAINER, "start the process", [0]));
 
   ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
   if (final) ops.push(op(OP.AFFINITY, "process.execCPUAffinity.final", [], [cpuMask(final)]));
+  // Entering a mount namespace leads to its root, which is not the container's unless it has one of its own.
+  ops.push(op(OP.PIVOT, "enter the container's root", [root], [], OP_FLAG.CHROOT));
   if (process.terminal === true) {
-    const root = plan.slot();
     const { height = 0, width = 0 } = process.consoleSize ?? {};
-    ops.push(
-      openOp(root, "/", O_PATH | O_DIRECTORY, "process.terminal: open the root"),
-      op(OP.CONSOLE, "process.terminal: open a terminal", [root, height, width, process.user.uid]),
-    );
+    ops.push(op(OP.CONSOLE, "process.terminal: open a terminal", [root, height, width, process.user.uid]));
   }
   planProgram({
     plan,

@@ -100,7 +100,7 @@ export class Conversation {
       // Awaiting costs a turn of the event loop: only what is a promise gets one.
       const handled = handlers[request.code]?.(request);
       const reply = handled instanceof Promise ? await handled : handled;
-      this.go(reply);
+      if (kind !== MESSAGE.TELL) this.go(reply);
     }
   }
 
@@ -131,6 +131,8 @@ function reasonOf({ code, texts }: Op, errno: number): string {
     if (errno === ESRCH) return "executable file not found in $PATH";
     return errno === 2 ? `stat ${String(name)}: ${strerror(errno)}` : strerror(errno);
   }
+  // Only the plan of a container without a program ends there.
+  if (code === OP.WAIT_START) return "is required to start a container (config.md#process)";
   if (code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
   return strerror(errno);
 }

@@ -7,7 +7,7 @@
  */
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
-import { SpecError } from "../specutils/errors.ts";
+import { SpecError, UnsupportedError } from "../specutils/errors.ts";
 import {
   MOUNT_ATTR_RDONLY,
   MS_DIRSYNC,
@@ -51,6 +51,16 @@ const SUPERBLOCK_OPTIONS: readonly [number, string][] = [
   [MS_I_VERSION, "iversion"],
 ];
 
+/** The same for what is taken back when a mount is changed. */
+const CLEARED_OPTIONS: readonly [number, string][] = [
+  [MS_SYNCHRONOUS, "async"],
+  [MS_MANDLOCK, "nomand"],
+  [MS_LAZYTIME, "nolazytime"],
+];
+
+/** Longest value of an option that fsconfig(2) takes, in bytes. */
+const MAX_VALUE = 255;
+
 /** What the mounts of one container have in common. */
 export interface MountContext {
   plan: Plan;
@@ -63,6 +73,10 @@ export interface MountContext {
   hasCgroupNamespace: boolean;
   /** Whether the mounts of the host's peer groups stay in them (`linux.rootfsPropagation` is shared). */
   keepsPeers: boolean;
+  /** Whether the mount namespace is the container's own; otherwise the root is a tree that is mounted nowhere. */
+  ownsMounts: boolean;
+  /** The SELinux context of new file systems. */
+  label: string | undefined;
 }
 
 /** Ops for all mounts, in their order, and last of all for what has to wait until nothing is created in them any more. */
@@ -74,7 +88,7 @@ export function planMounts(context: MountContext): void {
     if (options.remount) planRemount(context, mount, options, what);
     else if (options.bind !== false) planBind(context, mount, index, options, what);
     else if (mount.type === "cgroup") planCgroupMount(context, mount, options, what, late);
-    else planFileSystem(context, mount, options, what, late);
+    else planFileSystem(context, mount, index, options, what, late);
   });
   context.plan.container.push(...late);
 }
@@ -105,11 +119,16 @@ function propagationOps(slot: number, options: ParsedMountOptions, what: string)
 
 function planRemount({ plan, root }: MountContext, mount: Mount, options: ParsedMountOptions, what: string): void {
   const slot = plan.slot();
-  plan.container.push(
-    op(OP.TARGET, what, [slot, root, TARGET.EXISTING, 0], [mount.destination]),
-    ...attributeOps(slot, options, what),
-    op(OP.CLOSE, what, [slot]),
-  );
+  const words = (flags: number, names: readonly [number, string][]) =>
+    names.filter(([flag]) => (flags & flag) !== 0).map(([, name]) => name);
+  const data = options.data
+    .concat(words(options.superblockSet, SUPERBLOCK_OPTIONS))
+    .concat(words(options.superblockClear, CLEARED_OPTIONS));
+  plan.container.push(op(OP.TARGET, what, [slot, root, TARGET.EXISTING, 0], [mount.destination]));
+  if (data.length > 0 && options.bind === false) {
+    plan.container.push(op(OP.MOUNT, what, [slot, 0, data.length], ["", "", data], OP_FLAG.RECONFIGURE));
+  }
+  plan.container.push(...attributeOps(slot, options, what), op(OP.CLOSE, what, [slot]));
 }
 
 /** Ops that open a tree of the host's, cut off from what happens to it on the host unless peers are wanted. */
@@ -135,7 +154,7 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
     ...openTreeOps(slot, source, options.bind === "rbind", keepsPeers, what),
     ...attributeOps(slot, options, what),
   );
-  if (options.idmap !== undefined) planIdMap(context, mount, index, slot, options.idmap === "ridmap");
+  if (isIdMapped(mount, options)) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(mount.destination))) {
@@ -153,50 +172,56 @@ function checkProcTarget(mount: Mount, index: number, source: string): void {
   }
 }
 
-/** Shifts the ids of a detached tree: by the mount's mappings, or those of the container's user namespace. */
+/** Mappings alone say it too; the options came later, for older runtimes to stumble over (config.md#posix-platform-mounts). */
+function isIdMapped({ uidMappings = [] }: Mount, { idmap }: ParsedMountOptions): boolean {
+  return idmap !== undefined || uidMappings.length > 0;
+}
+
+/**
+ * Ops that shift the ids of a detached tree: by the mount's mappings, or those of the container's user namespace. The first,
+ * which needs the host's rights, is added to the host stage.
+ */
 function planIdMap(
   { plan, spec }: MountContext,
   mount: Mount,
   index: number,
   slot: number,
-  isRecursive: boolean,
-): void {
+  options: ParsedMountOptions,
+): Op[] {
   const what = `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`;
   const pick = (own: IdMapping[] | undefined, container: IdMapping[] | undefined) =>
     mappingText(own !== undefined && own.length > 0 ? own : (container ?? []));
   const namespace = plan.slot();
-  plan.host.push(
-    op(
-      OP.ID_MAP,
-      what,
-      [namespace],
-      [pick(mount.uidMappings, spec.linux?.uidMappings), pick(mount.gidMappings, spec.linux?.gidMappings)],
-    ),
-    op(
-      OP.MOUNT_SETATTR,
-      what,
-      [slot, MOUNT_ATTR_IDMAP, 0, BigInt(namespace + 1) << 32n],
-      [],
-      isRecursive ? OP_FLAG.RECURSIVE : 0,
-    ),
+  const uids = pick(mount.uidMappings, spec.linux?.uidMappings);
+  const gids = pick(mount.gidMappings, spec.linux?.gidMappings);
+  plan.host.push(op(OP.ID_MAP, what, [namespace], [uids, gids]));
+  const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(namespace + 1) << 32n];
+  return [
+    op(OP.MOUNT_SETATTR, what, args, [], options.idmap === "ridmap" ? OP_FLAG.RECURSIVE : 0),
     op(OP.CLOSE, what, [namespace]),
-  );
+  ];
 }
 
 function planFileSystem(
   context: MountContext,
   mount: Mount,
+  index: number,
   options: ParsedMountOptions,
   what: string,
   late: Op[],
 ): void {
-  const { plan, root, spec } = context;
+  const { plan, root, label } = context;
   const type = mount.type ?? "";
   const isTmpfs = type === "tmpfs";
   const data = [...options.data, ...superblockOptions(type, options)];
-  const label = spec.linux?.mountLabel;
-  if (label !== undefined && label !== "" && (isTmpfs || type === "mqueue" || !VIRTUAL.has(type))) {
+  if (label !== undefined && (isTmpfs || type === "mqueue" || !VIRTUAL.has(type))) {
     data.push(`context=${label}`);
+  }
+  if (!context.ownsMounts && data.some((option) => Buffer.byteLength(option.replace(/^[^=]*=/, "")) > MAX_VALUE)) {
+    // These go through mount(2), which would do it in everybody's view.
+    throw new UnsupportedError(
+      `${what}: an option is longer than ${MAX_VALUE} bytes, which needs a new mount namespace`,
+    );
   }
   const target = plan.slot();
   const slot = plan.slot();
@@ -217,6 +242,7 @@ function planFileSystem(
     plan.container.push(op(OP.COPY_MODE, what, [target, slot]));
   }
   if (options.tmpcopyup) plan.container.push(op(OP.COPY_UP, what, [target, slot]));
+  if (isIdMapped(mount, options)) plan.container.push(...planIdMap(context, mount, index, slot, options));
   plan.container.push(
     op(OP.ATTACH, what, [slot, target]),
     op(OP.CLOSE, what, [target]),

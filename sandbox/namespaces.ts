@@ -1,6 +1,8 @@
 /**
  * Namespaces: which are new, which are joined, which are the caller's (config-linux.md#namespaces, user_namespaces(7)).
  */
+import os from "node:os";
+import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
 import { op, openOp, type Plan } from "./plan.ts";
@@ -63,12 +65,47 @@ export function planUnshare(plan: Plan, linux: Linux | undefined): void {
   const flags = newFlags(linux, UNSHARED);
   const types = UNSHARED.filter((type) => isNew(linux, type));
   if (flags !== 0) plan.host.push(op(OP.UNSHARE, `linux.namespaces: create ${types.join(", ")}`, [flags]));
-  const hasUser = isNew(linux, "user");
-  if (hasUser || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
+  const user = namespaceChoice(linux, "user").kind;
+  const hasMappings = (linux?.uidMappings?.length ?? 0) + (linux?.gidMappings?.length ?? 0) > 0;
+  if ((user !== "host" && hasMappings) || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
     plan.host.push(op(OP.SYNC, "linux.uidMappings: write", [SYNC.MAPPINGS]));
   }
-  if (hasUser || namespaceChoice(linux, "user").kind === "path") {
-    plan.host.push(op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0]));
+  if (user === "new") {
+    const ids = [initialId(linux?.uidMappings), initialId(linux?.gidMappings)];
+    plan.host.push(op(OP.SET_IDS, `linux.uidMappings: become ${ids.join(":")}`, ids));
+  } else if (user === "path") {
+    plan.host.push(op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0], [], OP_FLAG.OPTIONAL));
+  }
+}
+
+/** Who sets the container up: files made by an id without mapping could not be (EOVERFLOW). Root, if there is one inside. */
+function initialId(mappings: readonly IdMapping[] = []): number {
+  const isRootMapped = mappings.some(({ containerID }) => containerID === 0);
+  return isRootMapped ? 0 : (mappings[0]?.containerID ?? 0);
+}
+
+/** Linux 6.15 is the first that mounts something into a tree which is not mounted itself. */
+const DETACHED_MOUNTS = [6, 15] as const;
+
+/**
+ * A container without a mount namespace of its own gets its root by chroot(2), as a tree that is mounted nowhere: the mounts
+ * of a namespace that others use are not touched, and nothing of the container's stays in it.
+ *
+ * @throws UnsupportedError where the kernel does not allow it
+ */
+export function checkBorrowedMounts(linux: Linux | undefined, release: string = os.release()): void {
+  const [major = 0, minor = 0] = release.split(".").map((part) => Number.parseInt(part, 10));
+  const [wantedMajor, wantedMinor] = DETACHED_MOUNTS;
+  if (major < wantedMajor || (major === wantedMajor && minor < wantedMinor)) {
+    throw new UnsupportedError(
+      `linux.namespaces: a container without a new mount namespace needs Linux ${DETACHED_MOUNTS.join(".")} or newer (this is ${release}): add a namespace of type "mount"`,
+    );
+  }
+  const isHosts = namespaceChoice(linux, "mount").kind === "host";
+  if (isHosts && namespaceChoice(linux, "user").kind !== "host") {
+    throw new UnsupportedError(
+      'linux.namespaces: a container in a user namespace may not mount anything in the host\'s mount namespace: add a namespace of type "mount"',
+    );
   }
 }
 

@@ -78,13 +78,15 @@ export const OP_FLAG = {
   REPLACE: 0x20,
   INTERMEDIATE: 0x40,
   BIND_CONSOLE: 0x80,
+  CHROOT: 0x100,
+  RECONFIGURE: 0x200,
 } as const;
 
 /** TARGET_*: what OP.TARGET finds, or makes where nothing is. */
 export const TARGET = { DIRECTORY: 0, FILE: 1, LIKE: 2, EXISTING: 3 } as const;
 
 /** enum message_kind */
-export const MESSAGE = { SYNC: 1, ERROR: 2, GO: 3, HOOK_FAILED: 4 } as const;
+export const MESSAGE = { SYNC: 1, ERROR: 2, GO: 3, HOOK_FAILED: 4, TELL: 5 } as const;
 
 /** enum sync_code */
 export const SYNC = {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { checkConfig, parseConfig } from "./config.ts";
 import { features } from "./features.ts";
 import { parseMountOptions } from "./mount-options.ts";
+import { isSupported } from "./unsupported.ts";
 
 const { linux, ...general } = features("0.1.0");
 
@@ -59,7 +60,8 @@ test("features has every mount option that the spec requires or recommends", () 
 });
 
 test("features tells the truth about what is refused", () => {
-  expect(linux.netDevices.enabled).toBe(false);
-  const namespaces = [{ type: "network" }];
-  expect(accept({ linux: { namespaces, netDevices: { eth0: {} } } })).toThrow("linux.netDevices is not supported");
+  expect(isSupported("vm")).toBe(false);
+  expect(accept({ vm: {} })).toThrow("vm is not supported");
+  expect(linux.netDevices.enabled).toBe(true);
+  expect(accept({ linux: { namespaces: [{ type: "network" }], netDevices: { eth0: {} } } })).not.toThrow();
 });

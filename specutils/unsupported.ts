@@ -19,11 +19,6 @@ const UNSUPPORTED: readonly Unsupported[] = [
     isUsed: (spec) => spec.vm !== undefined,
     reason: "cloche isolates with namespaces, not with virtual machines",
   },
-  {
-    field: "linux.netDevices",
-    isUsed: (spec) => Object.keys(spec.linux?.netDevices ?? {}).length > 0,
-    reason: "cloche cannot move network devices; a createRuntime hook can",
-  },
 ];
 
 /** Whether cloche does what `field` asks for. */

@@ -3,7 +3,6 @@
 #include "init.h"
 
 #include <net/if.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
@@ -15,8 +14,6 @@
 
 #define IOPRIO_WHO_PROCESS 1
 #define KEYCTL_JOIN_SESSION_KEYRING 1
-#define KEYCTL_SETPERM 5
-#define KEYCTL_DESCRIBE 6
 
 void bring_up_loopback(void) {
   struct ifreq request;
@@ -24,9 +21,9 @@ void bring_up_loopback(void) {
 
   memset(&request, 0, sizeof(request));
   memcpy(request.ifr_name, "lo", sizeof("lo"));
-  check(ioctl(fd, SIOCGIFFLAGS, &request));
+  check(sys_ioctl(fd, SIOCGIFFLAGS, &request));
   request.ifr_flags |= IFF_UP;
-  check(ioctl(fd, SIOCSIFFLAGS, &request));
+  check(sys_ioctl(fd, SIOCSIFFLAGS, &request));
   (void)close(fd);
 }
 
@@ -76,7 +73,7 @@ static void run_container_op(uint32_t index, const struct plan_op *op) {
     make_symlink(op);
     return;
   case OP_PIVOT:
-    pivot(slot(op->arg[0]), op->flags & OP_FLAG_REPLACE);
+    pivot(slot(op->arg[0]), op->flags);
     return;
   case OP_MASK:
     mask_path(op);
@@ -98,9 +95,6 @@ static void run_container_op(uint32_t index, const struct plan_op *op) {
     return;
   case OP_IO_PRIORITY:
     check(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, op->arg[0]));
-    return;
-  case OP_AFFINITY:
-    check(syscall(SYS_sched_setaffinity, 0, text_length(op, 0), text(op, 0)));
     return;
   case OP_PERSONALITY:
     check(personality((unsigned long)op->arg[0]));
@@ -158,11 +152,8 @@ static void run_container_op(uint32_t index, const struct plan_op *op) {
 }
 
 void container_main(void) {
-  sigset_t all;
-
   /* PID 1 ignores what it has no handler for; until execve the signals that matter are read in wait_for_start. */
-  (void)sigfillset(&all);
-  check(sigprocmask(SIG_SETMASK, &all, NULL));
+  check(sys_block_signals(true));
   check(setsid());
   for (uint32_t i = st.plan.header->container_first; i < st.plan.header->op_count; i++)
     run_container_op(i, &st.plan.ops[i]);

@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void write_text(int dirfd, const char *path, const char *data, size_t length) {
-  int fd = check(openat(dirfd, path, O_WRONLY | O_CLOEXEC));
-  check(write(fd, data, length));
+static void write_file(const char *path, const char *data, size_t length) {
+  int fd = check(open(path, O_WRONLY | O_CLOEXEC));
+  write_whole(fd, data, length);
   (void)close(fd);
 }
 
@@ -37,9 +37,9 @@ static int make_id_map(const struct plan_op *op) {
     _exit(0);
   }
   (void)snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)child);
-  write_text(AT_FDCWD, path, text(op, 0), text_length(op, 0));
+  write_file(path, text(op, 0), text_length(op, 0));
   (void)snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)child);
-  write_text(AT_FDCWD, path, text(op, 1), text_length(op, 1));
+  write_file(path, text(op, 1), text_length(op, 1));
   (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)child);
   int fd = check(open(path, O_RDONLY | O_CLOEXEC));
   (void)kill(child, SIGKILL);
@@ -50,11 +50,9 @@ static int make_id_map(const struct plan_op *op) {
 }
 
 static void enter_namespace(const struct plan_op *op) {
-  int fd = st.slots[op->arg[0]];
-
-  if (fd < 0 && (op->flags & OP_FLAG_OPTIONAL))
+  if (!has_slot(op->arg[0]) && (op->flags & OP_FLAG_OPTIONAL))
     return; /* entered the first time round */
-  if (setns(fd, (int)op->arg[1]) < 0) {
+  if (setns(slot(op->arg[0]), (int)op->arg[1]) < 0) {
     if ((op->flags & OP_FLAG_RETRY) && errno == EPERM)
       return; /* owned by a user namespace that a later op enters first */
     fail(errno);
@@ -62,12 +60,25 @@ static void enter_namespace(const struct plan_op *op) {
   close_slot(op->arg[0]);
 }
 
+/* EINVAL: the user namespace does not map the id. The capabilities that come with entering it are enough for what follows. */
+static void become_id(long result, const struct plan_op *op) {
+  if (result < 0 && !(errno == EINVAL && (op->flags & OP_FLAG_OPTIONAL)))
+    fail(errno);
+}
+
 static void start_sandbox(const struct plan_op *op) {
   int pair[2];
 
   check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
-  /* CLONE_PARENT: a child of cloche's, so that it is orphaned to the engine's monitor and not to this short-lived stage. */
-  pid_t pid = check(sys_clone(CLONE_NEWPID | CLONE_PARENT, &st.sandbox_pidfd, -1));
+  /*
+   * With unshare(2) the sandbox process is the first to be born in the new pid namespace, and the container process comes
+   * into it without setns(2), which needs more rights than a user namespace gives. CLONE_PARENT: a child of cloche's, so
+   * that it is orphaned to the engine's monitor and not to this short-lived stage.
+   */
+  bool nests = op->flags & OP_FLAG_INTERMEDIATE;
+  if (nests)
+    check(unshare(CLONE_NEWPID));
+  pid_t pid = check(sys_clone(CLONE_PARENT | (nests ? 0 : CLONE_NEWPID), NULL, -1));
   if (pid == 0) {
     (void)close(pair[0]);
     sandbox_main(slot(op->arg[0]), pair[1]);
@@ -77,11 +88,23 @@ static void start_sandbox(const struct plan_op *op) {
   close_slot(op->arg[0]);
 }
 
+/*
+ * Until the sandbox process is set up there must be nothing that it would have to end. This also orders what cloche hears:
+ * the sandbox process's word comes before any of the container process's.
+ */
+static void await_sandbox(void) {
+  struct message message;
+
+  /* End of file: it failed, and has told cloche why. */
+  if (st.handover_fd >= 0 && !receive_message(st.handover_fd, &message, NULL, 0))
+    _exit(EXIT_PLAN);
+}
+
 /* Gives the container's pidfd to the sandbox process. */
 static void hand_over(int pidfd) {
   struct message message = {MESSAGE_GO, st.current, 0, 0};
 
-  if (st.handover_fd > 0)
+  if (st.handover_fd >= 0)
     send_message(st.handover_fd, &message, pidfd);
 }
 
@@ -99,7 +122,7 @@ static void fetch_cgroups(void) {
  */
 static void enter_cgroups(void) {
   for (uint32_t i = 0; i < st.cgroup_tasks; i++)
-    check(write(st.cgroup_fds[i], "0", 1));
+    write_whole(st.cgroup_fds[i], "0", 1);
   for (uint32_t i = 0; i < MAX_CGROUP_FDS; i++)
     if (st.cgroup_fds[i] >= 0)
       (void)close(st.cgroup_fds[i]);
@@ -107,11 +130,10 @@ static void enter_cgroups(void) {
 
 _Noreturn static void start_container(const struct plan_op *op) {
   int pidfd;
-  int handover = st.handover_fd;
 
+  await_sandbox();
   if (op->flags & OP_FLAG_INTERMEDIATE) {
-    check(setns(st.sandbox_pidfd, CLONE_NEWPID));
-    /* A pid namespace cannot be created right after entering another by setns: a process born inside does it. */
+    /* A pid namespace cannot be created by who is not in the parent namespace yet: a process born inside does it. */
     pid_t inner = check(sys_clone(CLONE_PARENT, NULL, -1));
     if (inner > 0)
       _exit(0);
@@ -119,10 +141,9 @@ _Noreturn static void start_container(const struct plan_op *op) {
   pid_t pid = check(sys_clone(op->arg[0] | CLONE_PARENT, &pidfd, st.cgroup_fds[st.cgroup_tasks]));
   if (pid == 0) {
     enter_cgroups();
-    if (handover > 0)
-      (void)close(handover);
-    if (st.sandbox_pidfd > 0)
-      (void)close(st.sandbox_pidfd);
+    if (st.handover_fd >= 0) {
+      (void)close(st.handover_fd);
+    }
     container_main();
   }
   hand_over(pidfd);
@@ -156,7 +177,7 @@ bool run_common_op(const struct plan_op *op) {
     if (fd < 0 && errno == ENOENT && (op->flags & OP_FLAG_OPTIONAL))
       return true;
     check(fd);
-    check(write(fd, text(op, 1), text_length(op, 1)));
+    write_whole(fd, text(op, 1), text_length(op, 1));
     check(close(fd));
     return true;
   }
@@ -174,6 +195,9 @@ bool run_common_op(const struct plan_op *op) {
     check(setrlimit((int)op->arg[0], &limit));
     return true;
   }
+  case OP_AFFINITY:
+    check(syscall(SYS_sched_setaffinity, 0, text_length(op, 0), text(op, 0)));
+    return true;
   default:
     return false;
   }
@@ -197,8 +221,8 @@ void run_host_op(uint32_t index, const struct plan_op *op) {
     return;
   case OP_SET_IDS:
     /* Bare system calls: the C library's versions are about threads, which do not exist here. */
-    check(syscall(SYS_setresgid, op->arg[1], op->arg[1], op->arg[1]));
-    check(syscall(SYS_setresuid, op->arg[0], op->arg[0], op->arg[0]));
+    become_id(syscall(SYS_setresgid, op->arg[1], op->arg[1], op->arg[1]), op);
+    become_id(syscall(SYS_setresuid, op->arg[0], op->arg[0], op->arg[0]), op);
     return;
   case OP_CGROUP:
     fetch_cgroups();

@@ -51,10 +51,10 @@ static void load_plan(int plan_fd) {
 
   /* Pointer arrays for every list of the plan are laid out now: nothing is allocated after the first fork. */
   size_t pointers = plan_count_pointers(&st.plan);
-  st.pointers = mmap(NULL, (pointers + 1) * sizeof(char *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  st.pointers_bytes = (pointers + 1) * sizeof(char *);
+  st.pointers = mmap(NULL, st.pointers_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (st.pointers == MAP_FAILED)
     die(NO_OP, errno);
-  st.pointer_count = pointers + 1;
 }
 
 int main(int argc, char **argv) {
@@ -66,8 +66,7 @@ int main(int argc, char **argv) {
   if (st.sync_fd < 3 || plan_fd < 3 || fcntl(st.sync_fd, F_SETFD, FD_CLOEXEC) < 0)
     return EXIT_PLAN;
 
-  for (size_t i = 0; i < PLAN_SLOTS; i++)
-    st.slots[i] = -1;
+  st.handover_fd = -1;
   for (size_t i = 0; i < MAX_CGROUP_FDS; i++)
     st.cgroup_fds[i] = -1;
   /* cloche passes adopted descriptors below these two; what lies above leaked from the caller. */

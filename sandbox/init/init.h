@@ -22,11 +22,11 @@ struct state {
   struct plan plan;
   int sync_fd;
   uint32_t current; /* the op being carried out, for error reports */
+  /* One more than the descriptor, 0 when empty: pages that are never written to cost no memory. */
   int slots[PLAN_SLOTS];
   char **pointers; /* room for the argument lists, laid out before the first fork */
-  size_t pointer_count;
-  int handover_fd; /* a socket to the sandbox process, for the container's pidfd; 0 when there is none */
-  int sandbox_pidfd;
+  size_t pointers_bytes;
+  int handover_fd; /* a socket to the sandbox process, for the container's pidfd; -1 when there is none */
   int cgroup_fds[MAX_CGROUP_FDS]; /* v1 tasks files first, then the v2 directory if there is one; -1 ends them */
   uint32_t cgroup_tasks;
   bool target_created; /* whether the last OP_TARGET had to create it */
@@ -51,11 +51,17 @@ int check(long result);
 /* Tells cloche `code` with up to one descriptor, waits for its go, takes up to `max_fds` descriptors from it (-1 marks the
  * ones that did not come), and returns the value it sent along. */
 uint32_t sync_with_host(uint32_t code, int fd, int *fds, int max_fds);
+/* Tells cloche `code` and goes on: for a process that is not alone on the socket, and might be given another's answer. */
+void tell_host(uint32_t code);
 void send_message(int socket, const struct message *message, int fd);
 /* Receives one message; returns false at end of file. Unasked-for descriptors are closed. */
 bool receive_message(int socket, struct message *message, int *fds, int max_fds);
 
-/* slots */
+/* Writes all of it in one write(2), as the files of /proc want it, or fails. */
+void write_whole(int fd, const void *data, size_t length);
+
+/* slots; `index` is below PLAN_SLOTS, which plan_attach has seen to. */
+bool has_slot(uint64_t index);
 int slot(uint64_t index);
 void set_slot(uint64_t index, int fd);
 void close_slot(uint64_t index);
@@ -76,7 +82,7 @@ void copy_up(int from, int to);
 void copy_mode(int from, int to);
 void make_node(const struct plan_op *op);
 void make_symlink(const struct plan_op *op);
-void pivot(int root, bool move_instead);
+void pivot(int root, uint32_t flags);
 void mask_path(const struct plan_op *op);
 void readonly_path(const struct plan_op *op);
 void check_not_proc(int fd);
@@ -102,12 +108,20 @@ int sys_open_tree(int dirfd, const char *path, unsigned flags);
 int sys_move_mount(int from, int to, const char *to_path, unsigned flags);
 int sys_mount_setattr(int dirfd, const char *path, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation, int userns);
 int sys_fsopen(const char *type);
+int sys_fspick(int mount);
 int sys_fsconfig(int fs, unsigned command, const char *key, const char *value);
 int sys_fsmount(int fs, unsigned attributes);
 int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int sys_pivot_root(const char *new_root, const char *put_old);
 /* clone3(2) as fork does it, with `flags` on top; a pidfd when `pidfd` is not NULL; into the v2 cgroup `cgroup_fd` if >= 0. */
 pid_t sys_clone(uint64_t flags, int *pidfd, int cgroup_fd);
+/* Blocks or unblocks all 64 signals: the C library's sets leave out those that it keeps for threads. */
+int sys_block_signals(bool blocked);
+/* A non-blocking signalfd(2) for all signals. */
+int sys_signalfd(void);
+int sys_ioctl(int fd, unsigned long request, void *argument);
+/* chmod(2) of what an O_PATH descriptor stands for. */
+int sys_chmod_fd(int fd, mode_t mode);
 int sys_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable);
 int sys_pidfd_send_signal(int pidfd, int signal);
 

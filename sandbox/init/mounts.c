@@ -14,13 +14,13 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #define PROC_MAGIC 0x9fa0
 #define FSCONFIG_SET_FLAG_CMD 0u
 #define FSCONFIG_SET_STRING_CMD 1u
 #define FSCONFIG_CREATE_CMD 6u
+#define FSCONFIG_RECONFIGURE_CMD 7u
 #define FSCONFIG_VALUE_MAX 256 /* with its NUL: fsconfig(2) takes no longer string */
 #define MAX_LINKS 40           /* as the kernel's own walk */
 #define MAX_DEPTH 64           /* of a directory tree that tmpcopyup copies */
@@ -150,7 +150,26 @@ void check_not_proc(int fd) {
     fail(EPERM);
 }
 
-/* Options too long for fsconfig(2), an overlay's lowerdir as a rule: mount(2) takes a page of them. */
+/* Options that are flags of mount(2) and words to fsconfig(2), which has none for the last one. */
+static const struct mount_flag {
+  const char *name;
+  unsigned long flag;
+} mount_flags[] = {
+    {"ro", MS_RDONLY},       {"sync", MS_SYNCHRONOUS}, {"dirsync", MS_DIRSYNC},
+    {"mand", MS_MANDLOCK},   {"lazytime", MS_LAZYTIME}, {"iversion", MS_I_VERSION},
+};
+
+static unsigned long mount_flag(const char *option) {
+  for (size_t i = 0; i < sizeof(mount_flags) / sizeof(mount_flags[0]); i++)
+    if (strcmp(option, mount_flags[i].name) == 0)
+      return mount_flags[i].flag;
+  return 0;
+}
+
+/*
+ * What fsconfig(2) does not take: `iversion`, and values that are too long for it, an overlay's lowerdir as a rule. mount(2)
+ * takes a page of options.
+ */
 static int mount_long(const char *type, const char *source, const struct plan_op *op) {
   static char data[4096];
   const char *option = text(op, 2);
@@ -158,10 +177,10 @@ static int mount_long(const char *type, const char *source, const struct plan_op
   size_t used = 0;
 
   for (uint64_t i = 0; i < op->arg[2]; i++, option += strlen(option) + 1) {
-    if (strcmp(option, "ro") == 0) {
-      flags |= MS_RDONLY;
+    unsigned long flag = mount_flag(option);
+    flags |= flag;
+    if (flag)
       continue;
-    }
     int wrote = snprintf(data + used, sizeof(data) - used, "%s%s", used ? "," : "", option);
     if (wrote < 0 || (size_t)wrote >= sizeof(data) - used)
       fail(E2BIG);
@@ -188,7 +207,7 @@ static bool fits_fsconfig(const struct plan_op *op) {
 
   for (uint64_t i = 0; i < op->arg[2]; i++, option += strlen(option) + 1) {
     const char *value = strchr(option, '=');
-    if (value && strlen(value + 1) >= FSCONFIG_VALUE_MAX)
+    if ((value && strlen(value + 1) >= FSCONFIG_VALUE_MAX) || mount_flag(option) == MS_I_VERSION)
       return false;
   }
   return true;
@@ -199,13 +218,15 @@ void mount_op(const struct plan_op *op) {
   const char *option = text(op, 2);
   const char *type = text(op, 0);
 
-  if (!fits_fsconfig(op)) {
+  bool reconfigure = op->flags & OP_FLAG_RECONFIGURE;
+
+  if (!reconfigure && !fits_fsconfig(op)) {
     set_slot(op->arg[0], mount_long(type, text(op, 1), op));
     check(sys_mount_setattr(slot(op->arg[0]), "", AT_EMPTY_PATH, op->arg[1], 0, 0, -1));
     return;
   }
-  int fs = check(sys_fsopen(type));
-  if (text_length(op, 1))
+  int fs = check(reconfigure ? sys_fspick(slot(op->arg[0])) : sys_fsopen(type));
+  if (!reconfigure && text_length(op, 1))
     check(sys_fsconfig(fs, FSCONFIG_SET_STRING_CMD, "source", text(op, 1)));
   for (uint64_t i = 0; i < op->arg[2]; i++, option += strlen(option) + 1) {
     const char *value = strchr(option, '=');
@@ -220,8 +241,9 @@ void mount_op(const struct plan_op *op) {
     key[length] = '\0';
     check(sys_fsconfig(fs, FSCONFIG_SET_STRING_CMD, key, value + 1));
   }
-  check(sys_fsconfig(fs, FSCONFIG_CREATE_CMD, NULL, NULL));
-  set_slot(op->arg[0], sys_fsmount(fs, (unsigned)op->arg[1]));
+  check(sys_fsconfig(fs, reconfigure ? FSCONFIG_RECONFIGURE_CMD : FSCONFIG_CREATE_CMD, NULL, NULL));
+  if (!reconfigure)
+    set_slot(op->arg[0], sys_fsmount(fs, (unsigned)op->arg[1]));
   (void)close(fs);
 }
 
@@ -347,22 +369,23 @@ static int open_parent(int root, const char *path, const char **name) {
 
 void make_node(const struct plan_op *op) {
   const char *name;
-  struct stat info;
   dev_t device = makedev((unsigned)(op->arg[2] >> 32), (unsigned)op->arg[2]);
   mode_t mode = (mode_t)op->arg[1];
   int parent = open_parent(slot(op->arg[0]), text(op, 0), &name);
 
-  if (mknodat(parent, name, mode, device) < 0) {
-    if (errno != EEXIST)
-      fail(errno);
-    /* What is there already must be the same node: config-linux.md#devices. */
-    check(fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW));
-    bool is_fifo = S_ISFIFO(mode);
-    if ((info.st_mode & S_IFMT) != (mode & S_IFMT) || (!is_fifo && info.st_rdev != device))
-      fail(EEXIST);
-  }
-  check(fchownat(parent, name, (uid_t)(op->arg[3] >> 32), (gid_t)op->arg[3], AT_SYMLINK_NOFOLLOW));
-  check(fchmodat(parent, name, mode & 07777, 0));
+  if (mknodat(parent, name, mode, device) < 0 && errno != EEXIST)
+    fail(errno);
+  /* From here on by descriptor: in a root that is shared with another container the name may become a link at any time. */
+  int node = check(openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info;
+  check(fstat(node, &info));
+  /* What was there already must be the same node: config-linux.md#devices. */
+  bool is_fifo = S_ISFIFO(mode);
+  if ((info.st_mode & S_IFMT) != (mode & S_IFMT) || (!is_fifo && info.st_rdev != device))
+    fail(EEXIST);
+  check(fchownat(node, "", (uid_t)(op->arg[3] >> 32), (gid_t)op->arg[3], AT_EMPTY_PATH));
+  check(sys_chmod_fd(node, mode & 07777));
+  (void)close(node);
   (void)close(parent);
 }
 
@@ -382,9 +405,15 @@ void make_symlink(const struct plan_op *op) {
   (void)close(parent);
 }
 
-void pivot(int root, bool move_instead) {
+void pivot(int root, uint32_t flags) {
   check(fchdir(root));
-  if (move_instead) {
+  if (flags & OP_FLAG_CHROOT) {
+    /* The mounts of the namespace are others' too and stay as they are; the root is a tree that is mounted nowhere. */
+    check(chroot("."));
+    check(chdir("/"));
+    return;
+  }
+  if (flags & OP_FLAG_REPLACE) {
     /* --no-pivot, for a root on ramfs, which pivot_root(2) refuses. What the old root holds stays mounted underneath. */
     check(mount(".", "/", NULL, MS_MOVE, NULL));
     check(chroot("."));

@@ -25,7 +25,7 @@ static const struct shape shapes[] = {
     [OP_UNSHARE] = {0, 0, PLAIN},
     [OP_SYNC] = {0, 0, PLAIN},
     [OP_SET_IDS] = {0, 0, PLAIN},
-    [OP_SANDBOX] = {0x1, 0x1, PLAIN},
+    [OP_SANDBOX] = {0x1, 0, PLAIN},
     [OP_CONTAINER] = {0, 0, PLAIN},
     [OP_WRITE] = {0x1, 0x1, PLAIN},
     [OP_TARGET] = {0x3, 0, PLAIN},
@@ -105,7 +105,11 @@ static bool valid_op(const struct plan *plan, const struct plan_op *op) {
   case OP_MOUNT_SETATTR:
     return (op->arg[3] >> 32) <= PLAN_SLOTS;
   case OP_USER:
-    return op->text[0].length == op->arg[2] * sizeof(uint32_t) && op->text[0].offset % sizeof(uint32_t) == 0;
+    return op->text[0].length % sizeof(uint32_t) == 0 && op->text[0].length / sizeof(uint32_t) == op->arg[2] &&
+           op->text[0].offset % sizeof(uint32_t) == 0;
+  case OP_SCHEDULER: /* sched_setattr(2) reads as many bytes as struct sched_attr says of itself in the first four */
+    return op->text[0].length >= 48 && op->text[0].offset % sizeof(uint64_t) == 0 &&
+           *(const uint32_t *)(const void *)(plan->strings + op->text[0].offset) == op->text[0].length;
   case OP_SECCOMP: /* struct sock_filter is 8 bytes; seccomp(2) wants at most 4096 of them */
     return op->text[0].length % 8 == 0 && op->text[0].length / 8 <= 4096 && op->text[0].offset % 8 == 0;
   case OP_MEMORY_POLICY:

@@ -3,8 +3,6 @@
 #include "init.h"
 
 #include <limits.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +22,10 @@
 
 #define CLOSE_RANGE_CLOEXEC_FLAG 4u
 #define DEVPTS_MAGIC 0x1cd1
+#define NR_FACCESSAT2 439
+#define AT_EACCESS_FLAG 0x200
+#define SECCOMP_SET_MODE_FILTER_CMD 1
+#define SOCK_FILTER_BYTES 8
 #define TIOCGPTPEER_REQUEST _IO('T', 0x41)
 
 /*
@@ -44,11 +46,11 @@ void open_console(const struct plan_op *op) {
   check(fstat(master, &info));
   if (!S_ISCHR(info.st_mode) || info.st_rdev != makedev(5, 2))
     fail(ENODEV);
-  check(ioctl(master, TIOCSPTLCK, &unlock));
+  check(sys_ioctl(master, TIOCSPTLCK, &unlock));
   int terminal = check(ioctl(master, TIOCGPTPEER_REQUEST, O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (op->arg[1] || op->arg[2]) {
     struct winsize size = {(unsigned short)op->arg[1], (unsigned short)op->arg[2], 0, 0};
-    check(ioctl(master, TIOCSWINSZ, &size));
+    check(sys_ioctl(master, TIOCSWINSZ, &size));
   }
   /* The owner may have no mapping in the user namespace: the terminal then stays root's, as devpts made it. */
   if (fchown(terminal, (uid_t)op->arg[3], (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM)
@@ -72,12 +74,17 @@ void open_console(const struct plan_op *op) {
 
 void change_directory(const struct plan_op *op) {
   static char where[PATH_MAX];
+  static bool entered;
 
+  /* The first try is root's, as with runc: the working directory of many an image is one that its user may not enter. */
+  if (entered && !(op->flags & OP_FLAG_OPTIONAL))
+    return;
   if (chdir(text(op, 0)) < 0) {
     if (errno == EACCES && (op->flags & OP_FLAG_OPTIONAL))
       return; /* tried again as the container's user */
     fail(errno);
   }
+  entered = true;
   /* A directory outside of the root, reached by a leaked descriptor, is reported as "(unreachable)…" (CVE-2024-21626). */
   long length = check(syscall(SYS_getcwd, where, sizeof(where)));
   if (length < 1 || where[0] != '/')
@@ -138,12 +145,12 @@ void raise_ambient(uint64_t mask) {
 }
 
 void install_seccomp(const struct plan_op *op) {
-  struct sock_fprog program = {
-      (unsigned short)(text_length(op, 0) / sizeof(struct sock_filter)),
-      /* The kernel only reads the filter; its interface lacks the const. */
-      (struct sock_filter *)(uintptr_t)text(op, 0),
-  };
-  int result = check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op->arg[0], &program));
+  /* struct sock_fprog of linux/filter.h. */
+  struct {
+    unsigned short length;
+    const void *filter;
+  } program = {(unsigned short)(text_length(op, 0) / SOCK_FILTER_BYTES), text(op, 0)};
+  int result = check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER_CMD, op->arg[0], &program));
 
   if (op->flags & OP_FLAG_LISTENER) {
     sync_with_host(SYNC_LISTENER, result, NULL, 0);
@@ -199,9 +206,7 @@ void run_hook(const struct plan_op *op) {
   list(op, 2, op->arg[1], env);
   pid_t child = check(sys_clone(0, &pidfd, -1));
   if (child == 0) {
-    sigset_t none;
-    (void)sigemptyset(&none);
-    if (dup2(fds[0], 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 ||
+    if (dup2(fds[0], 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || sys_block_signals(false) < 0 ||
         sys_close_range(3, ~0u, 0) < 0)
       _exit(126);
     (void)execve(text(op, 0), args, env);
@@ -226,7 +231,7 @@ static int executable_error(const char *path) {
     return errno;
   if (S_ISDIR(info.st_mode))
     return EISDIR;
-  return syscall(439 /* faccessat2 */, AT_FDCWD, path, X_OK, 0x200 /* AT_EACCESS */) < 0 ? errno : 0;
+  return syscall(NR_FACCESSAT2, AT_FDCWD, path, X_OK, AT_EACCESS_FLAG) < 0 ? errno : 0;
 }
 
 void find_executable(const struct plan_op *op) {
@@ -268,13 +273,11 @@ static bool ends_process(uint32_t signal) {
 }
 
 void wait_for_start(const struct plan_op *op) {
-  sigset_t all;
   struct signalfd_siginfo info;
 
   sync_with_host(SYNC_CREATED, -1, NULL, 0);
   int listener = op->arg[0] == NO_SLOT ? -1 : slot(op->arg[0]);
-  (void)sigfillset(&all);
-  int signals = check(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  int signals = check(sys_signalfd());
   for (;;) {
     struct pollfd watch[2] = {{listener < 0 ? st.sync_fd : listener, POLLIN, 0}, {signals, POLLIN, 0}};
     if (poll(watch, 2, -1) < 0) {
@@ -302,12 +305,9 @@ void wait_for_start(const struct plan_op *op) {
 }
 
 void prepare_execute(const struct plan_op *op) {
-  sigset_t none;
-
   /* All that is ours is close-on-exec already; this holds for whatever else was inherited (CVE-2024-21626). */
   check(sys_close_range((unsigned)op->arg[0], ~0u, CLOSE_RANGE_CLOEXEC_FLAG));
-  (void)sigemptyset(&none);
-  check(sigprocmask(SIG_SETMASK, &none, NULL));
+  check(sys_block_signals(false));
 }
 
 /* A seccomp filter may be in force: between it and execve(2) come no other calls than those that the filter must allow. */

@@ -39,6 +39,9 @@ struct plan_op {
   struct plan_string text[3];
 };
 
+_Static_assert(sizeof(struct plan_header) == 24, "HEADER_BYTES");
+_Static_assert(sizeof(struct plan_op) == 64, "OP_BYTES");
+
 /* "slot": index into the helper's table of file descriptors. Lists are strings, a NUL behind each, with their count in an arg. */
 enum op_code {
   OP_OPEN = 1,         /* a0 slot, a1 open flags, t0 path; a2 directory slot or NO_SLOT */
@@ -50,7 +53,7 @@ enum op_code {
   OP_UNSHARE = 7,      /* a0 CLONE_NEW* */
   OP_SYNC = 8,         /* a0 sync code: tell the host and wait for its go */
   OP_SET_IDS = 9,      /* a0 uid, a1 gid: before the container stage, for a new user namespace */
-  OP_SANDBOX = 10,     /* a0 record slot or NO_SLOT: become two: the sandbox process, PID 1 of a new pid namespace */
+  OP_SANDBOX = 10,     /* a0 record slot: become two, the other one PID 1 of a new pid namespace */
   OP_CONTAINER = 11,   /* a0 CLONE_NEW* of the container process; ends the host stage */
   OP_WRITE = 12,       /* a0 directory slot or NO_SLOT, t0 path, t1 data: one write(2) to an existing file */
   OP_TARGET = 13,      /* a0 slot, a1 root slot, a2 TARGET_*, a3 mode, or slot for TARGET_LIKE; t0 path inside the root */
@@ -69,7 +72,7 @@ enum op_code {
   OP_RLIMIT = 26,      /* a0 resource, a1 soft, a2 hard */
   OP_SCHEDULER = 27,   /* t0 struct sched_attr */
   OP_IO_PRIORITY = 28, /* a0 value for ioprio_set */
-  OP_AFFINITY = 29,    /* t0 cpu mask */
+  OP_AFFINITY = 29,    /* t0 cpu mask; in both stages */
   OP_PERSONALITY = 30, /* a0 */
   OP_KEYRING = 31,     /* t0 name of the session keyring */
   OP_MEMORY_POLICY = 32,/* a0 mode | flags, t0 node mask, a1 bits in it */
@@ -94,12 +97,15 @@ enum op_code {
 
 #define OP_FLAG_RECURSIVE 0x1u  /* OP_MOUNT_SETATTR, OP_OPEN_TREE */
 #define OP_FLAG_RETRY 0x2u      /* OP_SETNS: EPERM leaves the slot for a later, optional OP_SETNS */
-#define OP_FLAG_OPTIONAL 0x4u   /* OP_SETNS: an empty slot is fine. OP_WRITE: so is ENOENT. OP_CHDIR: so is EACCES */
+#define OP_FLAG_OPTIONAL 0x4u   /* OP_SETNS: an empty slot is fine. OP_WRITE: so is ENOENT. OP_CHDIR: so is EACCES.
+                                 OP_SET_IDS: so is an id without mapping */
 #define OP_FLAG_LISTENER 0x8u   /* OP_SECCOMP */
 #define OP_FLAG_NO_SYMLINKS 0x10u /* OP_TARGET, OP_WRITE: no component may be a symbolic link */
 #define OP_FLAG_REPLACE 0x20u   /* OP_PIVOT: move and chroot instead of pivot_root. OP_SYMLINK: replace what is there */
-#define OP_FLAG_INTERMEDIATE 0x40u /* OP_CONTAINER: its new pid namespace is nested in the sandbox's */
+#define OP_FLAG_INTERMEDIATE 0x40u /* OP_SANDBOX, OP_CONTAINER: the container's pid namespace is new, nested in the sandbox's */
 #define OP_FLAG_BIND_CONSOLE 0x80u /* OP_CONSOLE: also at /dev/console */
+#define OP_FLAG_CHROOT 0x100u   /* OP_PIVOT: chroot, in a mount namespace that is not the container's own */
+#define OP_FLAG_RECONFIGURE 0x200u /* OP_MOUNT: the slot holds a mount already, whose file system gets the options */
 
 #define TARGET_DIRECTORY 0u
 #define TARGET_FILE 1u
@@ -113,10 +119,11 @@ enum message_kind {
   MESSAGE_ERROR = 2, /* helper: op failed with error; value is the op's code */
   MESSAGE_GO = 3,    /* host */
   MESSAGE_HOOK_FAILED = 4, /* helper: the hook of op ended with wait status value, or error ETIMEDOUT */
+  MESSAGE_TELL = 5,  /* helper: value is a sync code, but nobody waits for an answer */
 };
 
 enum sync_code {
-  SYNC_SANDBOX = 1,   /* from the sandbox process: it is set up (its pid comes as credentials) */
+  SYNC_SANDBOX = 1,   /* told by the sandbox process: it is set up (its pid comes as credentials) */
   SYNC_MAPPINGS = 2,  /* the host stage waits for its uid_map and gid_map */
   SYNC_NAMESPACES = 3,/* the container process exists (its pid comes as credentials) */
   SYNC_CONSOLE = 4,   /* carries the master of the terminal */
@@ -133,6 +140,8 @@ struct message {
   int32_t error;
   uint32_t value;
 };
+
+_Static_assert(sizeof(struct message) == 16, "MESSAGE_BYTES");
 
 /* Exit status of a helper process that failed before execve; 126 and 127 are what shells use for a failed execve. */
 #define EXIT_PLAN 125

@@ -53,18 +53,18 @@ bool receive_message(int socket, struct message *message, int *fds, int max_fds)
     return false;
   for (int i = 0; i < max_fds; i++)
     fds[i] = -1;
-  for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-      continue;
-    int count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    for (int i = 0; i < count; i++) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(part) + (size_t)i * sizeof(int), sizeof(int));
-      if (i < max_fds)
-        fds[i] = fd;
-      else
-        (void)close(fd);
-    }
+  /* All descriptors of a message are in one part, and nothing else asks for control messages on this side. */
+  const struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+  if (!rights || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS)
+    return true;
+  int count = (int)((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  for (int i = 0; i < count; i++) {
+    int fd;
+    memcpy(&fd, CMSG_DATA(rights) + (size_t)i * sizeof(int), sizeof(int));
+    if (i < max_fds)
+      fds[i] = fd;
+    else
+      (void)close(fd);
   }
   return true;
 }
@@ -97,19 +97,36 @@ uint32_t sync_with_host(uint32_t code, int fd, int *fds, int max_fds) {
   return message.value;
 }
 
+void tell_host(uint32_t code) {
+  struct message message = {MESSAGE_TELL, st.current, 0, code};
+
+  send_message(st.sync_fd, &message, -1);
+}
+
+void write_whole(int fd, const void *data, size_t length) {
+  if ((size_t)check(write(fd, data, length)) != length)
+    fail(EIO);
+}
+
+bool has_slot(uint64_t index) {
+  return st.slots[index] > 0;
+}
+
 int slot(uint64_t index) {
-  if (st.slots[index] < 0)
+  if (!has_slot(index))
     fail(EBADF);
-  return st.slots[index];
+  return st.slots[index] - 1;
 }
 
 void set_slot(uint64_t index, int fd) {
+  check(fd); /* first, while errno is that of the call that should have given it */
   close_slot(index);
-  st.slots[index] = check(fd);
+  st.slots[index] = fd + 1;
 }
 
 void close_slot(uint64_t index) {
-  if (st.slots[index] >= 0)
-    (void)close(st.slots[index]);
-  st.slots[index] = -1;
+  if (!has_slot(index))
+    return; /* and nothing is written: see `slots` */
+  (void)close(slot(index));
+  st.slots[index] = 0;
 }

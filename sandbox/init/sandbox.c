@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -40,7 +41,7 @@ static void record_exit(int record_fd, int pidfd) {
 
   memset(&info, 0, sizeof(info));
   info.mask = PIDFD_INFO_EXIT_BIT;
-  bool known = ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_BIT);
+  bool known = sys_ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_BIT);
   (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
   unsigned long long at = (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec;
   if (!known)
@@ -68,12 +69,12 @@ static void wait_for_end(int pidfd) {
   wait_for(pidfd, POLLIN);
   memset(&info, 0, sizeof(info));
   /* Kernels that know this request (6.13) also report POLLHUP, asked for or not, when the zombie is gone. */
-  if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 || errno == ESRCH)
+  if (sys_ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 || errno == ESRCH)
     wait_for(pidfd, 0);
 }
 
 /* Gives up everything that is not needed to wait and to write one line. */
-static void confine(int record_fd) {
+static void confine(void) {
   (void)prctl(PR_SET_NAME, "cloche-sandbox", 0, 0, 0);
   check(setsid());
   /* A directory of /proc that goes away with this process: nothing can be opened below it. */
@@ -86,35 +87,42 @@ static void confine(int record_fd) {
   check(sys_capset(0, 0, 0));
   check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
 
-  for (size_t i = 0; i < PLAN_SLOTS; i++)
-    if (st.slots[i] != record_fd)
-      close_slot(i);
+/* Closes all descriptors but two: the caller's stdio first of all, which engines read to its end. */
+static void close_all_but(int one, int other) {
+  unsigned low = (unsigned)(one < other ? one : other);
+  unsigned high = (unsigned)(one < other ? other : one);
+
+  if (low > 0)
+    (void)sys_close_range(0, low - 1, 0);
+  /* An empty range is EINVAL, which is as good. */
+  (void)sys_close_range(low + 1, high - 1, 0);
+  (void)sys_close_range(high + 1, ~0u, 0);
+}
+
+/* The plan has served its purpose here; its memory lasts as long as it is mapped anywhere. */
+static void forget_plan(void) {
+  (void)munmap((void *)(uintptr_t)st.plan.header, st.plan.header->total_bytes);
+  (void)munmap(st.pointers, st.pointers_bytes);
+  memset(&st.plan, 0, sizeof(st.plan));
 }
 
 void sandbox_main(int record_fd, int handover_fd) {
-  sigset_t all;
+  struct message message = {MESSAGE_GO, st.current, 0, 0};
+  int pidfd = -1;
 
-  (void)sigfillset(&all);
-  check(sigprocmask(SIG_SETMASK, &all, NULL));
+  check(sys_block_signals(true));
   /* Orphans of the namespace are its children: the kernel reaps them. */
   check(signal(SIGCHLD, SIG_IGN) == SIG_ERR ? -1 : 0);
-  confine(record_fd);
-  sync_with_host(SYNC_SANDBOX, -1, NULL, 0);
-
-  struct message message;
-  int pidfd = -1;
-  bool handed = receive_message(handover_fd, &message, &pidfd, 1);
-  /* Everything but the two descriptors goes, the caller's stdio first of all: engines read it to its end. */
-  int keep[2] = {record_fd < pidfd ? record_fd : pidfd, record_fd < pidfd ? pidfd : record_fd};
-  if (!handed || pidfd < 0)
+  confine();
+  tell_host(SYNC_SANDBOX);
+  send_message(handover_fd, &message, -1);
+  forget_plan();
+  /* End of file: there will be no container process. */
+  if (!receive_message(handover_fd, &message, &pidfd, 1) || pidfd < 0)
     _exit(EXIT_PLAN);
-  if (keep[0] > 0)
-    (void)sys_close_range(0, (unsigned)keep[0] - 1, 0);
-  if (keep[1] > keep[0] + 1)
-    (void)sys_close_range((unsigned)keep[0] + 1, (unsigned)keep[1] - 1, 0);
-  (void)sys_close_range((unsigned)keep[1] + 1, ~0u, 0);
-
+  close_all_but(record_fd, pidfd);
   wait_for_end(pidfd);
   record_exit(record_fd, pidfd);
   _exit(0);

@@ -3,7 +3,10 @@
 #include "init.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,10 +17,12 @@
 #define NR_FSOPEN 430
 #define NR_FSCONFIG 431
 #define NR_FSMOUNT 432
+#define NR_FSPICK 433
 #define NR_CLONE3 435
 #define NR_CLOSE_RANGE 436
 #define NR_OPENAT2 437
 #define NR_MOUNT_SETATTR 442
+#define NR_FCHMODAT2 452
 
 #define CLONE_PIDFD_FLAG 0x1000ull
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
@@ -43,6 +48,10 @@ int sys_mount_setattr(int dirfd, const char *path, unsigned flags, uint64_t set,
 
 int sys_fsopen(const char *type) {
   return (int)syscall(NR_FSOPEN, type, 1u /* FSOPEN_CLOEXEC */);
+}
+
+int sys_fspick(int mount) {
+  return (int)syscall(NR_FSPICK, mount, "", 0x9u /* FSPICK_CLOEXEC | FSPICK_EMPTY_PATH */);
 }
 
 int sys_fsconfig(int fs, unsigned command, const char *key, const char *value) {
@@ -86,6 +95,32 @@ pid_t sys_clone(uint64_t flags, int *pidfd, int cgroup_fd) {
   /* With CLONE_PARENT the signal is the parent's own, and clone3 insists on none being named. */
   args.exit_signal = (flags & 0x8000u /* CLONE_PARENT */) ? 0 : SIGCHLD;
   return (pid_t)syscall(NR_CLONE3, &args, sizeof(args));
+}
+
+int sys_block_signals(bool blocked) {
+  uint64_t mask = blocked ? ~0ull : 0;
+  return (int)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+int sys_signalfd(void) {
+  uint64_t mask = ~0ull;
+  return (int)syscall(SYS_signalfd4, -1, &mask, sizeof(mask), SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int sys_ioctl(int fd, unsigned long request, void *argument) {
+  return (int)syscall(SYS_ioctl, fd, request, argument);
+}
+
+int sys_chmod_fd(int fd, mode_t mode) {
+  char path[32];
+
+  if (syscall(NR_FCHMODAT2, fd, "", mode, AT_EMPTY_PATH) == 0)
+    return 0;
+  if (errno != ENOSYS)
+    return -1;
+  /* Linux before 6.6. What the link of /proc leads to is the open file itself. */
+  (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+  return chmod(path, mode);
 }
 
 int sys_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
