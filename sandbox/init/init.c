@@ -20,7 +20,7 @@
 #define _GNU_SOURCE
 #include "init.h"
 
-#include <limits.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,6 +30,29 @@
 #include <unistd.h>
 
 struct state st;
+
+/* The ELF header that the program was loaded with, from the linker. */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+
+/*
+ * Makes what was relocated at start-up read-only (-z relro), which the start-up code of musl leaves out of static programs.
+ * The segment ends at a page's end; its first page has nothing else in it.
+ */
+static void protect_relocations(void) {
+  const char *base = (const char *)&__ehdr_start;
+  const ElfW(Phdr) *segments = (const void *)(base + __ehdr_start.e_phoff);
+
+  for (size_t i = 0; i < __ehdr_start.e_phnum; i++) {
+    if (segments[i].p_type != PT_GNU_RELRO)
+      continue;
+    uintptr_t from = (uintptr_t)base + segments[i].p_vaddr;
+    uintptr_t end = from + segments[i].p_memsz;
+    size_t page = (size_t)getpagesize();
+    from -= from % page;
+    if (mprotect((void *)from, end - from, PROT_READ) < 0)
+      die(NO_OP, errno);
+  }
+}
 
 static void load_plan(int plan_fd) {
   struct stat info;
@@ -65,6 +88,7 @@ int main(int argc, char **argv) {
   int last = st.sync_fd > plan_fd ? st.sync_fd : plan_fd;
   if (st.sync_fd < 3 || plan_fd < 3 || fcntl(st.sync_fd, F_SETFD, FD_CLOEXEC) < 0)
     return EXIT_PLAN;
+  protect_relocations();
 
   st.handover_fd = -1;
   for (size_t i = 0; i < MAX_CGROUP_FDS; i++)

@@ -8,8 +8,8 @@ import { distDirectory } from "../helpers/runtime-path.ts";
 
 const it = requires("cloche", "gcc");
 
-/** Sizes that nobody should need to exceed: most of cloche-init is the C library. */
-const MAX_BYTES = { "cloche-init": 1_000_000, "cloche-syscall.node": 40_000 };
+/** Sizes that nobody should need to exceed: half of cloche-init is the C library. */
+const MAX_BYTES = { "cloche-init": 100_000, "cloche-syscall.node": 40_000 };
 
 function readElf(name: string, ...flags: string[]): string {
   return execFileSync("readelf", ["--wide", ...flags, path.join(distDirectory, name)], { encoding: "utf8" });
