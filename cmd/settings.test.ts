@@ -74,8 +74,8 @@ describe("readSettings", () => {
   });
 
   test.each([
-    ["rot = '/x'", "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup"],
-    ["__proto__ = 1", "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup"],
+    ["rot = '/x'", "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager"],
+    ["__proto__ = 1", "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager"],
     ["root = 1", "root: must be a string"],
     ["debug = 'yes'", "debug: must be a boolean"],
     ["debug = true\nroot = ", "line 2, column 8"],

@@ -9,6 +9,9 @@ import { type FlagTable, type FlagValues, parseBoolean } from "./flags.ts";
 
 const LOG_FORMATS: readonly LogFormat[] = ["text", "json"];
 
+/** crun's names, which podman passes on. */
+const CGROUP_MANAGERS = ["cgroupfs", "systemd", "disabled"] as const;
+
 export const globalFlags = {
   root: {
     kind: "string",
@@ -22,6 +25,12 @@ export const globalFlags = {
   "systemd-cgroup": {
     kind: "boolean",
     help: 'let systemd make the cgroups; cgroupsPath then has the form "slice:prefix:name"',
+  },
+  "cgroup-manager": {
+    kind: "string",
+    choices: CGROUP_MANAGERS,
+    help: "who makes the cgroups; `disabled` leaves containers in the caller's",
+    fallback: "cgroupfs, or systemd with --systemd-cgroup",
   },
   config: { kind: "string", value: "file", help: "read settings from this file", fallback: DEFAULT_CONFIG_FILE },
   rootless: { kind: "string", value: "mode", help: "accepted for runc's callers, without effect", isHidden: true },
@@ -39,6 +48,7 @@ const settingKinds = {
   "log-format": "string",
   debug: "boolean",
   "systemd-cgroup": "boolean",
+  "cgroup-manager": "string",
 } as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
 
 export interface Settings {
@@ -46,6 +56,7 @@ export interface Settings {
   root: string;
   log: LogTarget;
   systemdCgroup: boolean;
+  cgroupManager?: "disabled";
 }
 
 /** What the flags alone say about the log: where an error goes that comes up while the other settings are read. */
@@ -71,13 +82,19 @@ export async function readSettings(
   const given = { ...fromEnvironment(env), ...definedOnly(flags) };
   const configFile = flags.config ?? (env["CLOCHE_CONFIG"] || undefined);
   const file = await readConfigFile(configFile ?? DEFAULT_CONFIG_FILE, settingKinds, configFile === undefined);
-  const { root = defaultRoot(env, uid), "systemd-cgroup": systemdCgroup = false, ...log } = { ...file, ...given };
+  const {
+    root = defaultRoot(env, uid),
+    "systemd-cgroup": systemdCgroup = false,
+    "cgroup-manager": manager,
+    ...log
+  } = { ...file, ...given };
   if (root === "") {
     throw new UsageError('invalid value "" for root: must be a directory');
   }
   return {
     root: resolve(root),
-    systemdCgroup,
+    systemdCgroup: manager === undefined ? systemdCgroup : parseManager(manager) === "systemd",
+    ...(manager === "disabled" && { cgroupManager: "disabled" as const }),
     log: { ...logTargetOf(log), format: parseLogFormat(log["log-format"] ?? "text") },
   };
 }
@@ -102,6 +119,12 @@ function definedOnly(flags: GlobalFlagValues): SettingValues {
       .map((name) => [name, flags[name as keyof typeof settingKinds]])
       .filter(([, value]) => value !== undefined),
   );
+}
+
+function parseManager(text: string): string {
+  if ((CGROUP_MANAGERS as readonly string[]).includes(text)) return text;
+  const known = CGROUP_MANAGERS.join(", ");
+  throw new UsageError(`invalid cgroup-manager ${JSON.stringify(text)}: must be one of ${known}`);
 }
 
 function parseLogFormat(text: string): LogFormat {

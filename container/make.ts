@@ -197,9 +197,9 @@ class Making {
         this.#noteProcess(request);
         this.hasRunHooks = true;
         const { hooks } = this.#prepared.spec;
-        const state = hookState(this.#record);
-        runHooks("prestart", hooks?.prestart, state);
-        runHooks("createRuntime", hooks?.createRuntime, state);
+        // Deprecated prestart hooks have always been told "created" by crun, and runtime-tools insists on it.
+        runHooks("prestart", hooks?.prestart, hookState(this.#record, "created"));
+        runHooks("createRuntime", hooks?.createRuntime, hookState(this.#record));
         return undefined;
       },
       [SYNC.HOOK]: (request) => {
