@@ -40,6 +40,9 @@ function checkMount(document: string, mount: Mount, field: string, hasUserNamesp
       OPTIONS,
     );
   }
+  if (parsed.tmpcopyup && (mount.type !== "tmpfs" || parsed.bind !== false)) {
+    throw invalid(document, `${field}.options`, '"tmpcopyup" is only possible for a mount of type "tmpfs"', OPTIONS);
+  }
   if (parsed.bind !== false) {
     const [first] = parsed.data;
     // The kernel would ignore them: the file system is mounted already, elsewhere.
