@@ -3,6 +3,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { Process } from "../specutils/spec.ts";
 import { openat2 } from "../specutils/syscall.ts";
 
+const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
 const RESOLVE_NO_MAGICLINKS = 0x02;
 const RESOLVE_IN_ROOT = 0x10;
@@ -35,32 +36,37 @@ function homeOf(root: string, uid: number): string {
   const line = readPasswd(root)
     .split("\n")
     .find((entry) => entry.split(":")[2] === String(uid));
-  return line?.split(":")[5] || "/";
+  const home = line?.split(":")[5] ?? "";
+  // A NUL would end the string early; no path holds one.
+  return home === "" || home.includes("\0") ? "/" : home;
 }
 
 function readPasswd(root: string): string {
-  const fd = openInRoot(root, "etc/passwd");
+  const fd = openRegularFile(root, "etc/passwd");
   if (fd === undefined) return ""; // images from scratch have none
   try {
-    const { size, mode } = fstatSync(fd);
-    if ((mode & constants.S_IFMT) !== constants.S_IFREG) return "";
-    const bytes = Buffer.alloc(Math.min(size, MAX_PASSWD_BYTES));
+    const bytes = Buffer.alloc(Math.min(fstatSync(fd).size, MAX_PASSWD_BYTES));
     return bytes.toString("utf8", 0, readSync(fd, bytes, 0, bytes.length, 0));
   } finally {
     closeSync(fd);
   }
 }
 
-/** Opens a file below a container's root for reading; undefined when it cannot be. A FIFO in its place does not block. */
-function openInRoot(root: string, file: string): number | undefined {
-  let rootFd: number | undefined;
+/**
+ * Opens a file below a container's root for reading; undefined when it is none. It is found first and opened after: a FIFO
+ * in its place would block, and opening a device, for which the container's device rules do not hold here, can do anything.
+ */
+function openRegularFile(root: string, file: string): number | undefined {
+  const opened: number[] = [];
   try {
-    rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
-    const flags = constants.O_RDONLY | constants.O_NONBLOCK | O_CLOEXEC;
-    return openat2(rootFd, file, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    const rootFd = openSync(root, O_PATH | constants.O_DIRECTORY);
+    opened.push(rootFd);
+    const found = openat2(rootFd, file, O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    opened.push(found);
+    return fstatSync(found).isFile() ? openSync(`/proc/self/fd/${found}`, constants.O_RDONLY) : undefined;
   } catch {
     return undefined;
   } finally {
-    if (rootFd !== undefined) closeSync(rootFd);
+    for (const fd of opened) closeSync(fd);
   }
 }

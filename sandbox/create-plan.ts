@@ -149,6 +149,8 @@ function planInside(
     const flags = propagation.recursive ? OP_FLAG.RECURSIVE : 0;
     ops.push(op(OP.MOUNT_SETATTR, "linux.rootfsPropagation", [root, 0, 0, propagation.type], [], flags));
   }
+  // While it was open, /proc/self/fd/N in process.cwd or process.args could have named it (CVE-2024-21626).
+  ops.push(op(OP.CLOSE, "root.path: close", [root]));
   planKernelSettings(plan, spec);
   if (spec.process === undefined) {
     ops.push(op(OP.WAIT_START, "wait for start", [start]));

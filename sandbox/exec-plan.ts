@@ -57,6 +57,7 @@ export function planExec(input: ExecPlanInput): Plan {
     const { height = 0, width = 0 } = process.consoleSize ?? {};
     ops.push(op(OP.CONSOLE, "process.terminal: open a terminal", [root, height, width, process.user.uid]));
   }
+  ops.push(op(OP.CLOSE, "close the container's root", [root]));
   planProgram({
     plan,
     process,

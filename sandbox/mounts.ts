@@ -157,7 +157,7 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   if (isIdMapped(mount, options)) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
-  if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(mount.destination))) {
+  if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(`/${mount.destination}`))) {
     plan.container.push(op(OP.CHECK_NOT_PROC, `${what}: it lies in /proc`, [target]));
   }
   plan.container.push(op(OP.ATTACH, what, [slot, target]), op(OP.CLOSE, what, [target]), op(OP.CLOSE, what, [slot]));
@@ -165,11 +165,16 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
 
 /** /proc itself may only be replaced by another procfs (CVE-2019-16884). @throws SpecError */
 function checkProcTarget(mount: Mount, index: number, source: string): void {
-  if (path.posix.normalize(mount.destination).replace(/\/$/, "") !== "/proc") return;
-  if (existsSync(source) && statfsSync(source).type !== PROC_SUPER_MAGIC) {
-    const field = `mounts[${index}].destination`;
-    throw new SpecError(`invalid config.json: ${field}: "/proc" takes a mount of type proc only`, field);
-  }
+  if (isProc(mount) && existsSync(source) && statfsSync(source).type !== PROC_SUPER_MAGIC) throw procError(index);
+}
+
+function isProc({ destination }: Mount): boolean {
+  return path.posix.normalize(`/${destination}`).replace(/\/$/, "") === "/proc";
+}
+
+function procError(index: number): SpecError {
+  const field = `mounts[${index}].destination`;
+  return new SpecError(`invalid config.json: ${field}: "/proc" takes a mount of type proc only`, field);
 }
 
 /** Mappings alone say it too; the options came later, for older runtimes to stumble over (config.md#posix-platform-mounts). */
@@ -229,8 +234,13 @@ function planFileSystem(
   const isKernels = type === "proc" || type === "sysfs";
   const flags = isKernels ? OP_FLAG.NO_SYMLINKS : 0;
   const waits = isTmpfs && (options.attrSet & MOUNT_ATTR_RDONLY) !== 0;
+  plan.container.push(op(OP.TARGET, what, [target, root, TARGET.DIRECTORY, 0o755], [mount.destination], flags));
+  if (!isProc(mount)) {
+    plan.container.push(op(OP.CHECK_NOT_PROC, `${what}: it lies in /proc`, [target]));
+  } else if (type !== "proc") {
+    throw procError(index);
+  }
   plan.container.push(
-    op(OP.TARGET, what, [target, root, TARGET.DIRECTORY, 0o755], [mount.destination], flags),
     op(
       OP.MOUNT,
       what,

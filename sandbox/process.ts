@@ -204,6 +204,8 @@ function planLabels(ops: Op[], { process, proc }: ProgramContext): void {
     const what = `process.selinuxLabel: set ${JSON.stringify(selinuxLabel)}`;
     ops.push(op(OP.WRITE, what, [proc ?? NO_SLOT], ["self/attr/exec", selinuxLabel]));
   }
+  // The host's /proc: nothing that config.json or the container names may be found through it (CVE-2024-21626).
+  if (proc !== undefined) ops.push(op(OP.CLOSE, "close /proc", [proc]));
 }
 
 /** The op that runs a hook inside the container. @param index its place among the hooks of its kind */

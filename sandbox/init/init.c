@@ -99,6 +99,8 @@ int main(int argc, char **argv) {
   /* Whatever runs before execve must not be traced or read through /proc by what it shares a namespace with (CVE-2016-9962). */
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
     die(NO_OP, errno);
+  /* Otherwise the number of the descriptor that it was executed by; cannot fail. */
+  (void)prctl(PR_SET_NAME, "cloche-init", 0, 0, 0);
   (void)umask(0); /* the plan's modes are meant as written */
   load_plan(plan_fd);
 
