@@ -17,7 +17,15 @@ import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { isSelinuxEnabled } from "./host.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
-import { checkBorrowedMounts, isNew, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
+import {
+  checkBorrowedMounts,
+  isNew,
+  mountJoinOps,
+  namespaceChoice,
+  newFlags,
+  planJoins,
+  planUnshare,
+} from "./namespaces.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
@@ -136,11 +144,14 @@ function planInside(
   if (hooks?.prestart?.length || hooks?.createRuntime?.length) {
     ops.push(op(OP.SYNC, "run createRuntime hooks", [SYNC.ENVIRONMENT]));
   }
-  ops.push(...hookOps("createContainer", hooks?.createContainer));
+  if (mounts.ownsMounts) ops.push(...hookOps("createContainer", hooks?.createContainer));
   planCovers(plan, spec, root);
   planIdentity(plan, spec, proc);
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
+  }
+  if (!mounts.ownsMounts) {
+    ops.push(...mountJoinOps(plan, linux), ...hookOps("createContainer", hooks?.createContainer));
   }
   const whole = input.noPivot ? OP_FLAG.REPLACE : 0;
   ops.push(op(OP.PIVOT, "pivot the root", [root], [], mounts.ownsMounts ? whole : OP_FLAG.CHROOT));

@@ -5,7 +5,7 @@ import os from "node:os";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
-import { op, openOp, type Plan } from "./plan.ts";
+import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, SYNC } from "./protocol.ts";
 
 const O_RDONLY = 0;
@@ -34,11 +34,21 @@ export function newFlags(linux: Linux | undefined, types: readonly NamespaceType
 }
 
 /**
- * Ops that enter the namespaces given by path. They run after everything was opened on the host, because entering a mount
- * namespace changes what a path means.
+ * The op that enters a mount namespace given by path; none if there is none. It is the container process that enters it, once
+ * its root is complete: the kernel mounts into a detached tree only from the namespace that the tree was opened in.
  */
+export function mountJoinOps(plan: Plan, linux: Linux | undefined): Op[] {
+  const choice = namespaceChoice(linux, "mount");
+  if (choice.kind !== "path") return [];
+  const slot = plan.slot();
+  const what = `linux.namespaces: join mount namespace ${JSON.stringify(choice.path)}`;
+  plan.host.push(openOp(slot, choice.path, O_RDONLY, what));
+  return [op(OP.SETNS, what, [slot, NAMESPACES.mount.flag])];
+}
+
+/** Ops that enter the other namespaces given by path, after everything was opened on the host. */
 export function planJoins(plan: Plan, linux: Linux | undefined): void {
-  const joined = (linux?.namespaces ?? []).filter(({ path }) => path !== undefined && path !== "");
+  const joined = (linux?.namespaces ?? []).filter(({ type, path }) => type !== "mount" && path);
   const user = joined.find(({ type }) => type === "user");
   const entries = joined.map(({ type, path = "" }) => {
     const slot = plan.slot();

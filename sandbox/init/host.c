@@ -72,13 +72,13 @@ static void start_sandbox(const struct plan_op *op) {
   check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
   /*
    * With unshare(2) the sandbox process is the first to be born in the new pid namespace, and the container process comes
-   * into it without setns(2), which needs more rights than a user namespace gives. CLONE_PARENT: a child of cloche's, so
-   * that it is orphaned to the engine's monitor and not to this short-lived stage.
+   * into it without setns(2), which needs more rights than a user namespace gives. A container process that stays outside
+   * has to be seen by the sandbox process all the same, or the kernel does not tell that one how it ended. CLONE_PARENT: a
+   * child of cloche's, so that it is orphaned to the engine's monitor and not to this short-lived stage.
    */
-  bool nests = op->flags & OP_FLAG_INTERMEDIATE;
-  if (nests)
+  if (op->flags & OP_FLAG_INTERMEDIATE)
     check(unshare(CLONE_NEWPID));
-  pid_t pid = check(sys_clone(CLONE_PARENT | (nests ? 0 : CLONE_NEWPID), NULL, -1));
+  pid_t pid = check(sys_clone(CLONE_PARENT, NULL, -1));
   if (pid == 0) {
     (void)close(pair[0]);
     sandbox_main(slot(op->arg[0]), pair[1]);
@@ -141,9 +141,8 @@ _Noreturn static void start_container(const struct plan_op *op) {
   pid_t pid = check(sys_clone(op->arg[0] | CLONE_PARENT, &pidfd, st.cgroup_fds[st.cgroup_tasks]));
   if (pid == 0) {
     enter_cgroups();
-    if (st.handover_fd >= 0) {
+    if (st.handover_fd >= 0)
       (void)close(st.handover_fd);
-    }
     container_main();
   }
   hand_over(pidfd);
@@ -184,6 +183,9 @@ bool run_common_op(const struct plan_op *op) {
   case OP_CLOSE:
     close_slot(op->arg[0]);
     return true;
+  case OP_SETNS:
+    enter_namespace(op);
+    return true;
   case OP_UNSHARE:
     check(unshare((int)op->arg[0]));
     return true;
@@ -215,9 +217,6 @@ void run_host_op(uint32_t index, const struct plan_op *op) {
     return;
   case OP_ID_MAP:
     set_slot(op->arg[0], make_id_map(op));
-    return;
-  case OP_SETNS:
-    enter_namespace(op);
     return;
   case OP_SET_IDS:
     /* Bare system calls: the C library's versions are about threads, which do not exist here. */
