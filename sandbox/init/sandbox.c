@@ -1,6 +1,7 @@
 /*
  * The sandbox process: PID 1 of the sandbox's pid namespace. It holds that namespace, watches the root container, and is the
- * reason why nothing of a sandbox survives it: when PID 1 ends, the kernel kills every process of the namespace.
+ * reason why nothing of a sandbox survives it: when PID 1 ends, the kernel kills every process of the namespace. For a
+ * container without a pid namespace of its own it is only a process of the same namespace, and watches.
  *
  * After set-up its only link to the host is the write-only descriptor of the exit record. It has no capability, no file
  * system, no controlling terminal, and is not dumpable.
