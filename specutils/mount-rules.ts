@@ -9,7 +9,7 @@ const MOUNTS = "config.md#mounts";
 const OPTIONS = "config.md#linux-mount-options";
 
 /**
- * @param warn gets what is deprecated
+ * @param warn gets what is deprecated or has no effect
  * @throws SpecError
  */
 export function checkMounts(document: string, spec: Spec, warn: (message: string) => void): void {
@@ -19,11 +19,17 @@ export function checkMounts(document: string, spec: Spec, warn: (message: string
     if (!mount.destination.startsWith("/")) {
       warn(`${field}.destination: relative path ${brief(mount.destination)} is taken from "/" (${MOUNTS})`);
     }
-    checkMount(document, mount, field, hasUserNamespace);
+    checkMount(document, mount, field, hasUserNamespace, warn);
   }
 }
 
-function checkMount(document: string, mount: Mount, field: string, hasUserNamespace: boolean): void {
+function checkMount(
+  document: string,
+  mount: Mount,
+  field: string,
+  hasUserNamespace: boolean,
+  warn: (message: string) => void,
+): void {
   const parsed = parseMountOptions(mount.options ?? [], mount.type);
   const { uidMappings, gidMappings } = mount;
   if ((uidMappings === undefined) !== (gidMappings === undefined)) {
@@ -45,10 +51,8 @@ function checkMount(document: string, mount: Mount, field: string, hasUserNamesp
   }
   if (parsed.bind !== false) {
     const [first] = parsed.data;
-    // The kernel would ignore them: the file system is mounted already, elsewhere.
-    if (first !== undefined) {
-      throw invalid(document, `${field}.options`, `${brief(first)} is not possible for a bind mount`, OPTIONS);
-    }
+    // The file system is mounted already, elsewhere. Engines and runtime-tools write such options all the same.
+    if (first !== undefined) warn(`${field}.options: ${brief(first)} has no effect on a bind mount (${OPTIONS})`);
     if (mount.source === undefined) throw invalid(document, `${field}.source`, "is required for a bind mount", MOUNTS);
   } else if (mount.type === undefined && !parsed.remount && parsed.propagation.length === 0) {
     throw invalid(document, `${field}.type`, "is required unless the mount is a bind mount", MOUNTS);
