@@ -1,6 +1,7 @@
 /** Device nodes and the links in /dev that every container has (config-linux.md#devices, #default-devices). */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import path from "node:path";
+import { UnsupportedError } from "../specutils/errors.ts";
 import { parseMountOptions } from "../specutils/mount-options.ts";
 import type { Device, Spec } from "../specutils/spec.ts";
 import { openTreeOps } from "./mounts.ts";
@@ -57,6 +58,7 @@ export function planDevices(plan: Plan, spec: Spec, root: number, useBinds: bool
   const defaults = isOwn ? DEFAULT_DEVICES.filter((device) => !paths.has(device.path)) : [];
   for (const device of defaults) planDevice(plan, device, root, useBinds, `default device ${device.path}`);
   listed.forEach((device, index) => {
+    if (useBinds && device.type !== "p") checkHostNode(device, `linux.devices[${index}]`);
     planDevice(plan, device, root, useBinds, `linux.devices[${index}]: create ${JSON.stringify(device.path)}`);
   });
   if (!isOwn) return;
@@ -64,6 +66,21 @@ export function planDevices(plan: Plan, spec: Spec, root: number, useBinds: bool
   for (const [link, target] of links) plan.container.push(op(OP.SYMLINK, `link ${link}`, [root], [link, target]));
   // The multiplexer of the container's own devpts, whatever the image has there.
   plan.container.push(op(OP.SYMLINK, "link /dev/ptmx", [root], ["/dev/ptmx", "pts/ptmx"], OP_FLAG.REPLACE));
+}
+
+/** A bound node brings its own mode and owner along; at least it has to be the device. @throws UnsupportedError */
+function checkHostNode({ path: nodePath, type, major = 0, minor = 0 }: Device, field: string): void {
+  const found = statSync(nodePath, { throwIfNoEntry: false });
+  const isType = type === "b" ? found?.isBlockDevice() : found?.isCharacterDevice();
+  if (found !== undefined && isType === true && found.rdev === makeDevice(major, minor)) return;
+  throw new UnsupportedError(
+    `${field}: ${JSON.stringify(nodePath)} on the host is not that device, and a user namespace may not make one`,
+  );
+}
+
+/** A device number as stat(2) has it (makedev(3)): 12 bits of major, 20 bits of minor. */
+function makeDevice(major: number, minor: number): number {
+  return (minor & 0xff) + major * 0x100 + (minor >> 8) * 0x100000;
 }
 
 function planDevice(plan: Plan, device: Device, root: number, useBinds: boolean, what: string): void {
