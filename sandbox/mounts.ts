@@ -1,9 +1,9 @@
 /**
  * The mounts of config.json as ops (config.md#mounts, mount_setattr(2)).
  *
- * Sources of bind mounts are opened on the host by the host stage, as detached copies that already carry their attributes;
- * they are put in place by the container process, on targets that it walks to from its root. No path of the container's is
- * ever resolved on the host.
+ * Sources of bind mounts are the host's paths: they are opened by the host stage, or by the container process while it still
+ * has the host's root, as detached copies that already carry their attributes. They are put in place on targets that are
+ * walked to from the container's root. No path of the container's is ever resolved on the host.
  */
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
@@ -24,7 +24,7 @@ import {
 import type { IdMapping, Mount, Spec } from "../specutils/spec.ts";
 import { planCgroupMount } from "./cgroup-mounts.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
-import { mappingText } from "./namespaces.ts";
+import { mappingText, namespaceChoice } from "./namespaces.ts";
 import { type Op, op, type Plan } from "./plan.ts";
 import { NO_SLOT, OP, OP_FLAG, TARGET } from "./protocol.ts";
 
@@ -145,16 +145,23 @@ export function openTreeOps(
 }
 
 function planBind(context: MountContext, mount: Mount, index: number, options: ParsedMountOptions, what: string): void {
-  const { plan, root, bundle } = context;
+  const { plan, root, bundle, spec } = context;
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
   const keepsPeers = context.keepsPeers || options.propagation.some(({ type }) => type === MS_SHARED);
   const slot = plan.slot();
-  plan.host.push(
-    ...openTreeOps(slot, source, options.bind === "rbind", keepsPeers, what),
+  const isIdMap = isIdMapped(mount, options);
+  // A copy of the host's mount as the host has it: for its peer group, for the rights that it takes to reach or to map it,
+  // or because there is no copy of the host's tree that is the container's. Otherwise the container process opens it in
+  // that copy, which has left the peer groups, at its turn: the kernel lists mounts in the order of their making.
+  const isInUserNamespace = namespaceChoice(spec.linux, "user").kind !== "host";
+  const onHost = keepsPeers || isIdMap || isInUserNamespace || !context.ownsMounts;
+  const ops = onHost ? plan.host : plan.container;
+  ops.push(
+    ...openTreeOps(slot, source, options.bind === "rbind", keepsPeers || !onHost, what),
     ...attributeOps(slot, options, what),
   );
-  if (isIdMapped(mount, options)) plan.host.push(...planIdMap(context, mount, index, slot, options));
+  if (isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(`/${mount.destination}`))) {
