@@ -15,7 +15,6 @@ import {
   MS_LAZYTIME,
   MS_MANDLOCK,
   MS_RDONLY,
-  MS_SHARED,
   MS_SLAVE,
   MS_SYNCHRONOUS,
   type ParsedMountOptions,
@@ -148,17 +147,16 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   const { plan, root, bundle, spec } = context;
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
-  const keepsPeers = context.keepsPeers || options.propagation.some(({ type }) => type === MS_SHARED);
   const slot = plan.slot();
   const isIdMap = isIdMapped(mount, options);
   // A copy of the host's mount as the host has it: for its peer group, for the rights that it takes to reach or to map it,
   // or because there is no copy of the host's tree that is the container's. Otherwise the container process opens it in
   // that copy, which has left the peer groups, at its turn: the kernel lists mounts in the order of their making.
   const isInUserNamespace = namespaceChoice(spec.linux, "user").kind !== "host";
-  const onHost = keepsPeers || isIdMap || isInUserNamespace || !context.ownsMounts;
+  const onHost = context.keepsPeers || isIdMap || isInUserNamespace || !context.ownsMounts;
   const ops = onHost ? plan.host : plan.container;
   ops.push(
-    ...openTreeOps(slot, source, options.bind === "rbind", keepsPeers || !onHost, what),
+    ...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what),
     ...attributeOps(slot, options, what),
   );
   if (isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
