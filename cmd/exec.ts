@@ -81,7 +81,8 @@ export default command({
 
 function parseGid(text: string): number {
   const gid = Number(text);
-  if (!/^\d+$/.test(text) || gid > 0xffff_ffff) {
+  // 2^32 - 1 is none: to the kernel it is -1.
+  if (!/^\d+$/.test(text) || gid > 0xffff_fffe) {
     throw new UsageError(`invalid value ${JSON.stringify(text)} for flag -additional-gids: must be a group id`);
   }
   return gid;

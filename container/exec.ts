@@ -27,6 +27,9 @@ import { refusal } from "./status.ts";
 import { readRecord } from "./store.ts";
 import { UndoStack } from "./undo.ts";
 
+/** The last user or group id (see `id` in specutils/schema.ts). */
+const MAX_ID = 2 ** 32 - 2;
+
 export interface ExecOptions {
   id: string;
   /** JSON file of a spec `process`; the other fields that say what to run are then not used. */
@@ -146,11 +149,14 @@ function userOf(base: User, { user, additionalGids }: ExecOptions): User {
   const chosen: User = { ...base, ...(groups.length > 0 && { additionalGids: groups }) };
   if (user === undefined) return chosen;
   const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(user);
-  if (match === null)
-    throw new UsageError(`invalid value ${JSON.stringify(user)} for flag --user: must be uid or uid:gid`);
-  chosen.uid = Number(match[1]);
-  if (match[2] !== undefined) chosen.gid = Number(match[2]);
-  return chosen;
+  const [uid, gid] = [Number(match?.[1]), Number(match?.[2] ?? chosen.gid)];
+  // To the kernel, 2^32 is 0 again and 2^32 - 1 means "leave unchanged": both would run as root.
+  if (match === null || uid > MAX_ID || gid > MAX_ID) {
+    throw new UsageError(
+      `invalid value ${JSON.stringify(user)} for flag --user: must be uid or uid:gid, each up to ${MAX_ID}`,
+    );
+  }
+  return { ...chosen, uid, gid };
 }
 
 /** As with runc, added capabilities are in every set but the ambient one. */

@@ -67,6 +67,9 @@ static const struct shape shapes[] = {
     [OP_CGROUP] = {0, 0, PLAIN},
 };
 
+/* -1 leaves ids unchanged (setresuid(2)), and a larger number is cut: either way the program would stay root. */
+#define NO_ID 0xffffffffu
+
 #define OP_CODES (sizeof(shapes) / sizeof(shapes[0]))
 
 /* A list's length counts the NUL behind each of its strings, so that [""] and [] differ. */
@@ -104,8 +107,10 @@ static bool valid_op(const struct plan *plan, const struct plan_op *op) {
     return op->arg[2] <= TARGET_EXISTING && (op->arg[2] != TARGET_LIKE || op->arg[3] < PLAN_SLOTS);
   case OP_MOUNT_SETATTR:
     return (op->arg[3] >> 32) <= PLAN_SLOTS;
+  case OP_SET_IDS:
+    return op->arg[0] < NO_ID && op->arg[1] < NO_ID;
   case OP_USER:
-    return op->text[0].length % sizeof(uint32_t) == 0 && op->text[0].length / sizeof(uint32_t) == op->arg[2] &&
+    return op->arg[0] < NO_ID && op->arg[1] < NO_ID && op->text[0].length % sizeof(uint32_t) == 0 && op->text[0].length / sizeof(uint32_t) == op->arg[2] &&
            op->text[0].offset % sizeof(uint32_t) == 0;
   case OP_SCHEDULER: /* sched_setattr(2) reads as many bytes as struct sched_attr says of itself in the first four */
     return op->text[0].length >= 48 && op->text[0].offset % sizeof(uint64_t) == 0 &&

@@ -1,0 +1,31 @@
+/** Programs of test/fixtures, compiled once for each test file and linked statically, so that they run in any root. */
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { projectDirectory } from "./runtime-path.ts";
+
+const compiled = new Map<string, string>();
+
+/** Puts the program of `test/fixtures/NAME.c` at `/NAME` of a root file system. */
+export function installFixture(name: string, rootfs: string): void {
+  copyFileSync(compile(name), path.join(rootfs, name));
+}
+
+function compile(name: string): string {
+  const known = compiled.get(name);
+  if (known !== undefined) return known;
+  const directory = mkdtempSync(path.join(os.tmpdir(), "cloche-fixture-"));
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const program = path.join(directory, name);
+  execFileSync("gcc", [
+    "-O1",
+    "-Wall",
+    "-static",
+    path.join(projectDirectory, "test/fixtures", `${name}.c`),
+    "-o",
+    program,
+  ]);
+  compiled.set(name, program);
+  return program;
+}
