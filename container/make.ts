@@ -111,6 +111,10 @@ class Making {
   }
 
   async make(): Promise<MadeContainer> {
+    // First, and so undone after the processes that are in it have ended.
+    this.#undo.push(async () => {
+      if (this.#record.cgroup !== undefined) await removeCgroup(this.#record.cgroup);
+    });
     const launched = this.#launch();
     const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED);
     this.#hookFiles?.close();
@@ -229,7 +233,6 @@ class Making {
     if (cgroup.driver === "systemd") return undefined;
     const ref = await createCgroup(cgroup);
     this.#record.cgroup = ref;
-    this.#undo.push(() => removeCgroup(ref));
     await this.#save();
     return cgroupReply(ref, this.#record.ownUserNamespace);
   }
@@ -241,7 +244,6 @@ class Making {
     if (cgroup.driver === "systemd") {
       const ref = await createCgroup(cgroup, pid);
       this.#record.cgroup = ref;
-      this.#undo.push(() => removeCgroup(ref));
       await this.#save();
     } else if (this.#record.cgroup !== undefined) {
       moveIntoCgroup(this.#record.cgroup, pid, this.#record.ownUserNamespace);

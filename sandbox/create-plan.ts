@@ -136,7 +136,7 @@ function planInside(
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
-  if (mounts.ownsMounts) planRoot(plan, root);
+  if (mounts.ownsMounts) planRoot(plan, root, input.rootfs);
   planMounts(mounts);
   planDevices(plan, spec, root, isInUserNamespace);
   planWorkingDirectory(plan, spec, root);
@@ -181,14 +181,19 @@ function planInside(
   });
 }
 
-/** Cuts the container's mounts off from the host's and puts the root over the old one, where pivot_root takes it. */
-function planRoot(plan: Plan, root: number): void {
-  const slash = plan.slot();
+/**
+ * Cuts the container's mounts off from the host's and puts the root in its place on the host, where pivot_root takes it and
+ * createContainer hooks look for it. A user namespace may not get there: then over the old root.
+ */
+function planRoot(plan: Plan, root: number, rootfs: string): void {
+  const place = plan.slot();
+  const flags = O_PATH | O_DIRECTORY;
   plan.container.push(
     propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"),
-    openOp(slash, "/", O_PATH | O_DIRECTORY, "root.path: open /"),
-    op(OP.ATTACH, "root.path: attach", [root, slash]),
-    op(OP.CLOSE, "root.path: close", [slash]),
+    openOp(place, "/", flags, "root.path: open /"),
+    { ...openOp(place, rootfs, flags, "root.path: open"), flags: OP_FLAG.OPTIONAL },
+    op(OP.ATTACH, "root.path: attach", [root, place]),
+    op(OP.CLOSE, "root.path: close", [place]),
   );
 }
 

@@ -89,7 +89,8 @@ export class Conversation {
       if (data.length < MESSAGE_BYTES) return undefined;
       const view = new DataView(data.buffer, data.byteOffset);
       const [kind, index, error, value] = [0, 4, 8, 12].map((at) => view.getUint32(at, true));
-      const step = this.#describe(index ?? 0, value ?? 0);
+      // Of a failed hook, `value` is how it ended.
+      const step = this.#describe(index ?? 0, kind === MESSAGE.HOOK_FAILED ? OP.HOOK : (value ?? 0));
       if (kind === MESSAGE.ERROR) throw failure(step, error ?? 0, reasonOf(step, error ?? 0));
       if (kind === MESSAGE.HOOK_FAILED) {
         const how = error === ETIMEDOUT ? "it ran past its timeout and was killed" : describeStatus(value ?? 0);

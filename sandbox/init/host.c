@@ -153,22 +153,17 @@ bool run_common_op(const struct plan_op *op) {
   switch (op->code) {
   case OP_OPEN: {
     int directory = op->arg[2] == NO_SLOT ? AT_FDCWD : slot(op->arg[2]);
-    set_slot(op->arg[0], openat(directory, text(op, 0), (int)op->arg[1] | O_CLOEXEC));
+    int fd = openat(directory, text(op, 0), (int)op->arg[1] | O_CLOEXEC);
+    if (fd >= 0 || errno != EACCES || !(op->flags & OP_FLAG_OPTIONAL))
+      set_slot(op->arg[0], fd);
     return true;
   }
   case OP_OPEN_TREE:
     set_slot(op->arg[0], sys_open_tree(AT_FDCWD, text(op, 0), (unsigned)op->arg[1]));
     return true;
-  case OP_MOUNT_SETATTR: {
-    bool by_path = op->arg[0] == NO_SLOT;
-    unsigned flags = by_path ? 0 : (unsigned)AT_EMPTY_PATH;
-    uint32_t userns = (uint32_t)(op->arg[3] >> 32);
-    if (op->flags & OP_FLAG_RECURSIVE)
-      flags |= AT_RECURSIVE;
-    check(sys_mount_setattr(by_path ? AT_FDCWD : slot(op->arg[0]), by_path ? text(op, 0) : "", flags, op->arg[1], op->arg[2],
-                            (uint32_t)op->arg[3], userns ? slot(userns - 1) : -1));
+  case OP_MOUNT_SETATTR:
+    change_attributes(op);
     return true;
-  }
   case OP_WRITE: {
     int directory = op->arg[0] == NO_SLOT ? AT_FDCWD : slot(op->arg[0]);
     uint64_t resolve = op->flags & OP_FLAG_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0;

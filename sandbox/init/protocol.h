@@ -98,7 +98,8 @@ enum op_code {
 #define OP_FLAG_RECURSIVE 0x1u  /* OP_MOUNT_SETATTR, OP_OPEN_TREE */
 #define OP_FLAG_RETRY 0x2u      /* OP_SETNS: EPERM leaves the slot for a later, optional OP_SETNS */
 #define OP_FLAG_OPTIONAL 0x4u   /* OP_SETNS: an empty slot is fine. OP_WRITE: so is ENOENT. OP_CHDIR: so is EACCES.
-                                 OP_SET_IDS: so is an id without mapping */
+                                 OP_SET_IDS: so is an id without mapping.
+                                 OP_OPEN: EACCES leaves the slot as it is */
 #define OP_FLAG_LISTENER 0x8u   /* OP_SECCOMP */
 #define OP_FLAG_NO_SYMLINKS 0x10u /* OP_TARGET, OP_WRITE: no component may be a symbolic link */
 #define OP_FLAG_REPLACE 0x20u   /* OP_PIVOT: move and chroot instead of pivot_root. OP_SYMLINK: replace what is there */
