@@ -1,5 +1,6 @@
 /** One process as the host sees it, read from /proc (proc_pid_status(5) and the pages beside it). */
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** Names of all namespace types in /proc/PID/ns that can be told apart from outside. */
 const NAMESPACE_FILES = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] as const;
@@ -33,8 +34,6 @@ export interface ProcessView {
   /** Device number of the controlling terminal, 0 for none. */
   terminal: number;
   session: number;
-  /** Whether others of the same user may trace it and read its memory: files in /proc/PID belong to root if not. */
-  isDumpable: boolean;
 }
 
 /** Looks at a process. @throws Error when it does not exist */
@@ -82,15 +81,17 @@ export function viewProcess(pid: number): ProcessView {
     oomScoreAdj: Number(readFileSync(`${at}/oom_score_adj`, "utf8")),
     session: Number(statFields[3]),
     terminal: Number(statFields[4]),
-    isDumpable: statSync(`${at}/environ`).uid === Number(numbers("Uid")[1]) && isReadable(at, numbers("Uid")[1] ?? 0),
   };
 }
 
-/** For a process of root the owner of its files does not tell whether it is dumpable; its memory map's core flag does. */
-function isReadable(at: string, uid: number): boolean {
-  if (uid !== 0) return true;
-  // Only dumpable processes have a filter for core dumps that is not hidden: the file is empty for the others.
-  return readFileSync(`${at}/coredump_filter`, "utf8") !== "";
+/**
+ * Whether a process of the same user, with all capabilities but CAP_SYS_PTRACE, may look into it and trace it. A process
+ * that is not dumpable is closed to it (prctl(2), ptrace(2)).
+ */
+export function isOpenToItsUser(pid: number): boolean {
+  const { uids } = viewProcess(pid);
+  const who = uids[0] === 0 ? ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"] : [`--reuid=${uids[0]}`];
+  return spawnSync("setpriv", [...who, "--clear-groups", "readlink", `/proc/${pid}/exe`]).status === 0;
 }
 
 /** Processes whose parent is `pid`, by pid. */

@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { BundleSpec } from "../helpers/bundle.ts";
+import { grant, mapIds } from "../helpers/container.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
@@ -41,10 +42,6 @@ async function underAttack(
   return [...new Set(readFileSync(path.join(rootfs, "output"), "utf8").trim().split("\n"))];
 }
 
-function addCapabilities(spec: BundleSpec, ...names: string[]): void {
-  for (const set of ["bounding", "effective", "permitted"] as const) spec.process.capabilities?.[set]?.push(...names);
-}
-
 function digest(name: string): string {
   return createHash("sha256")
     .update(readFileSync(path.join(distDirectory, name)))
@@ -64,10 +61,8 @@ itHostile(
 itHostile("CVE-2016-9962: nor can root of a user namespace, with all capabilities in it", () =>
   withRuntime(async (runtime) => {
     const said = await underAttack(runtime, "pry", ["true"], (spec) => {
-      spec.linux.namespaces.push({ type: "user" });
-      spec.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-      spec.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
-      addCapabilities(spec, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SETUID");
+      mapIds(spec);
+      grant(spec, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SETUID");
     });
     expect(said).toEqual([expect.stringMatching(/^seen [1-9]\d* helpers$/)]);
   }),
@@ -88,9 +83,7 @@ for (const capabilities of [[], ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVE
     withRuntime(async (runtime) => {
       const before = [digest("cloche-init"), digest("cloche")];
       // The program is whatever the process was executed from: the helper, to begin with.
-      const said = await underAttack(runtime, "overwrite", ["/proc/self/exe"], (spec) =>
-        addCapabilities(spec, ...capabilities),
-      );
+      const said = await underAttack(runtime, "overwrite", ["/proc/self/exe"], (spec) => grant(spec, ...capabilities));
       expect(said).toEqual([expect.stringMatching(/^held [1-9]\d* executables$/)]);
       expect([digest("cloche-init"), digest("cloche")]).toEqual(before);
     }),
