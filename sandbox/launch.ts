@@ -5,7 +5,7 @@
  * this process ends, they become children of whoever called cloche. Until the container process is told to go on for good
  * it ends when our end of the socket closes: a cloche that is killed leaves nothing behind.
  */
-import { closeSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
 import {
@@ -30,6 +30,7 @@ const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
 const MOUNT_ATTR_RDONLY = 1;
 const ESRCH = 3;
+const ENOSYS = 38;
 const ETIMEDOUT = 110;
 const SIGKILL = 9;
 
@@ -184,7 +185,9 @@ export function launch(plan: Plan, hookOutput: DescribeHookFailure): Launch {
  */
 function openHelper(): number {
   const isCompiled = import.meta.dirname.startsWith("/$bunfs/");
-  const directory = isCompiled ? path.dirname(process.execPath) : path.join(import.meta.dirname, "..", "dist");
+  // From source, which is how tests do it, it may be another build of the helper: scripts/test-sanitized.
+  const fromSource = () => process.env["CLOCHE_DIST"] ?? path.join(import.meta.dirname, "..", "dist");
+  const directory = isCompiled ? path.dirname(process.execPath) : fromSource();
   const file = path.join(directory, "cloche-init");
   const tree = sys(NR.open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | O_CLOEXEC);
   if (tree < 0) {
@@ -195,11 +198,11 @@ function openHelper(): number {
   const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
   const bytes = new Uint8Array(attributes.buffer);
   const result = sys(NR.mount_setattr, tree, "", AT_EMPTY_PATH, bytes, bytes.length);
-  if (result < 0) {
-    closeSync(tree);
-    throwErrno("mount_setattr", file, result);
-  }
-  return tree;
+  if (result >= 0) return tree;
+  closeSync(tree);
+  // Before Linux 5.12 a sealed copy in memory does as well, and costs its size for as long as the container runs.
+  if (result === -ENOSYS) return memfd("cloche-init", readFileSync(file));
+  return throwErrno("mount_setattr", file, result);
 }
 
 /** The helper ended without a word: it was killed, or crashed. */

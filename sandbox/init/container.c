@@ -57,7 +57,7 @@ static void run_container_op(uint32_t index, const struct plan_op *op) {
     mount_op(op);
     return;
   case OP_ATTACH:
-    check(sys_move_mount(slot(op->arg[0]), slot(op->arg[1]), "", MOVE_MOUNT_T_EMPTY_PATH));
+    attach_mount(op);
     return;
   case OP_COPY_MODE:
     if (!st.target_created)

@@ -87,6 +87,14 @@ void mask_path(const struct plan_op *op);
 void readonly_path(const struct plan_op *op);
 void check_not_proc(int fd);
 
+/* attributes.c */
+/* MOUNT_ATTR_* as the MS_* flags of mount(2). */
+unsigned long attribute_flags(uint64_t attributes);
+void change_attributes(const struct plan_op *op);
+void attach_mount(const struct plan_op *op);
+/* Attaches a detached mount with attributes of its own. */
+void attach_cover(int cover, int target, uint64_t set, bool recursive);
+
 /* process.c: what the container process does to itself. */
 void open_console(const struct plan_op *op);
 void change_directory(const struct plan_op *op);

@@ -173,7 +173,7 @@ static unsigned long mount_flag(const char *option) {
 static int mount_long(const char *type, const char *source, const struct plan_op *op) {
   static char data[4096];
   const char *option = text(op, 2);
-  unsigned long flags = 0;
+  unsigned long flags = attribute_flags(op->arg[1]);
   size_t used = 0;
 
   for (uint64_t i = 0; i < op->arg[2]; i++, option += strlen(option) + 1) {
@@ -222,7 +222,6 @@ void mount_op(const struct plan_op *op) {
 
   if (!reconfigure && !fits_fsconfig(op)) {
     set_slot(op->arg[0], mount_long(type, text(op, 1), op));
-    check(sys_mount_setattr(slot(op->arg[0]), "", AT_EMPTY_PATH, op->arg[1], 0, 0, -1));
     return;
   }
   int fs = check(reconfigure ? sys_fspick(slot(op->arg[0])) : sys_fsopen(type));
@@ -458,10 +457,9 @@ void mask_path(const struct plan_op *op) {
     if (!S_ISCHR(null.st_mode) || null.st_rdev != makedev(1, 3))
       fail(ENODEV);
     cover = check(sys_open_tree(slot(op->arg[0]), "", AT_EMPTY_PATH));
-    /* Read-only, so that root in the container cannot chmod the host's node; a device can be written to all the same. */
-    check(sys_mount_setattr(cover, "", AT_EMPTY_PATH, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, 0, 0, -1));
   }
-  check(sys_move_mount(cover, target, "", MOVE_MOUNT_T_EMPTY_PATH));
+  /* Read-only, so that root in the container cannot chmod the host's node; a device can be written to all the same. */
+  attach_cover(cover, target, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC, false);
   (void)close(cover);
   (void)close(target);
 }
@@ -472,8 +470,7 @@ void readonly_path(const struct plan_op *op) {
   if (target < 0)
     return;
   int cover = check(sys_open_tree(target, "", AT_EMPTY_PATH | AT_RECURSIVE));
-  check(sys_mount_setattr(cover, "", AT_EMPTY_PATH | AT_RECURSIVE, ATTR_RDONLY, 0, 0, -1));
-  check(sys_move_mount(cover, target, "", MOVE_MOUNT_T_EMPTY_PATH));
+  attach_cover(cover, target, ATTR_RDONLY, true);
   (void)close(cover);
   (void)close(target);
 }

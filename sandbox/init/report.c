@@ -27,9 +27,10 @@ void send_message(int socket, const struct message *message, int fd) {
     rights->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(rights), &fd, sizeof(int));
   }
-  /* cloche may have been killed: then nobody is left to tell, and the next receive sees the end of file. */
-  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0 && errno == EINTR)
-    continue;
+  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0)
+    /* Nobody is left to tell, or cannot be told: who waits for an answer to what was not sent would wait for ever. */
+    if (errno != EINTR)
+      _exit(EXIT_PLAN);
 }
 
 bool receive_message(int socket, struct message *message, int *fds, int max_fds) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,7 +29,18 @@
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
 
 int sys_close_range(unsigned first, unsigned last, unsigned flags) {
-  return (int)syscall(NR_CLOSE_RANGE, first, last, flags);
+  int result = (int)syscall(NR_CLOSE_RANGE, first, last, flags);
+
+  if (result == 0 || errno != EINVAL || flags == 0)
+    return result;
+  /* CLOSE_RANGE_CLOEXEC came with Linux 5.11. */
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    return -1;
+  for (unsigned fd = first; fd <= last && fd < limit.rlim_max; fd++)
+    if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 && errno != EBADF)
+      return -1;
+  return 0;
 }
 
 int sys_open_tree(int dirfd, const char *path, unsigned flags) {

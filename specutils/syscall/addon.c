@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -201,6 +202,26 @@ struct child {
   } fds[MAX_CHILD_FDS];
 };
 
+static int close_on_exec(unsigned int first, unsigned int last) {
+  if (syscall(SYS_close_range, first, last, CLOSE_RANGE_CLOEXEC) == 0) {
+    return 0;
+  }
+  if (errno != EINVAL) {
+    return -1;
+  }
+  /* CLOSE_RANGE_CLOEXEC came with Linux 5.11. */
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+    return -1;
+  }
+  for (unsigned int fd = first; fd <= last && fd < limit.rlim_max; fd++) {
+    if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 && errno != EBADF) {
+      return -1;
+    }
+  }
+  return 0;
+}
+
 /*
  * In the child: has execve close everything outside the wanted numbers, which are ascending. Not before: the program itself may
  * be named by one of ours (/proc/self/fd/N).
@@ -209,11 +230,11 @@ static int close_others(const struct child *child) {
   unsigned int next = 0;
   for (size_t i = 0; i < child->fd_count; i++) {
     unsigned int wanted = (unsigned int)child->fds[i].wanted;
-    if (wanted > next && syscall(SYS_close_range, next, wanted - 1, CLOSE_RANGE_CLOEXEC) < 0)
+    if (wanted > next && close_on_exec(next, wanted - 1) < 0)
       return -1;
     next = wanted + 1;
   }
-  return (int)syscall(SYS_close_range, next, ~0U, CLOSE_RANGE_CLOEXEC);
+  return close_on_exec(next, ~0U);
 }
 
 /* In the child: gives each descriptor its wanted number. All are moved out of the way first, so that none is overwritten. */
