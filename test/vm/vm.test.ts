@@ -66,3 +66,23 @@ test(
   },
   TEST_TIMEOUT_MS,
 );
+
+/** Suites of cgroup behaviour that this machine lacks, run by the guest's own test runner. */
+const GUEST_SUITES: readonly [string, string, Partial<MachineOptions>][] = [
+  ["cgroup version 2", "cgroup-v2", {}],
+  ["the systemd cgroup driver", "cgroup-systemd", { systemd: true }],
+  ["every cgroup version 1 controller", "cgroup-v1", { cgroups: "v1" }],
+];
+
+for (const [what, suite, options] of GUEST_SUITES) {
+  test(
+    `vm: ${what}`,
+    async () => {
+      const command = `node_modules/.bin/bun test --timeout 240000 ./test/integration/${suite}.test.ts 2>&1`;
+      const { exitCode, stdout } = await run(command, { ...options, timeoutMs: 800_000 });
+      const counts = /^ *\d+ pass$/m.exec(stdout)?.[0].trim();
+      expect(exitCode === 0 ? counts : stdout.slice(-4000)).toMatch(/^[1-9]\d* pass$/);
+    },
+    TEST_TIMEOUT_MS,
+  );
+}
