@@ -1,5 +1,6 @@
 /** `create`: makes a container, up to the point where its program would run (runtime.md#create). */
 import { closeSync } from "node:fs";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { makeContainer } from "./make.ts";
 
@@ -21,8 +22,15 @@ export interface CreateOptions {
  * @throws UsageError, SpecError, UnsupportedError, ExistsError, HelperError and others; a failure leaves nothing behind
  */
 export async function createContainer(context: Context, options: CreateOptions): Promise<void> {
-  const { launched } = await makeContainer(context, options, "create");
-  // The state is saved: from here on the container stays, whatever becomes of this process.
-  launched.conversation.go();
+  const { launched, undo } = await makeContainer(context, options, "create");
+  try {
+    launched.conversation.go();
+  } catch (error) {
+    await undo();
+    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  // From here on the container stays, whatever becomes of this process.
   closeSync(launched.conversation.socket);
 }

@@ -1,6 +1,7 @@
 /** What `create` finds out and checks before anything happens: the config, the paths, the cgroup, the filter. */
 import { fstatSync, statSync } from "node:fs";
 import path from "node:path";
+import { errorReason } from "../sandbox/cgroups/files.ts";
 import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
 import type { CgroupPlan } from "../sandbox/cgroups/types.ts";
@@ -86,7 +87,7 @@ function checkRootfs(rootfs: string): void {
   try {
     if (!statSync(rootfs).isDirectory()) reason = "not a directory";
   } catch (error) {
-    reason = (error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file or directory" : String(error);
+    reason = errorReason(error);
   }
   if (reason !== "") {
     throw new SpecError(`invalid config.json: root.path: ${JSON.stringify(rootfs)}: ${reason}`, "root.path");

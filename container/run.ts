@@ -30,9 +30,7 @@ export async function runContainer(context: Context, options: RunOptions): Promi
   const stopForwarding = options.detach ? () => undefined : forward(pid);
   try {
     try {
-      conversation.go();
-      conversation.go();
-      await letRun(context, made.record, conversation);
+      await letRun(context, made.record, conversation, 2);
     } catch (error) {
       await made.undo();
       await runPoststopHooks(context, made.record);

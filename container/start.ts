@@ -29,9 +29,7 @@ export async function startContainer(context: Context, id: string): Promise<void
     record: structuredClone(current),
   }));
   try {
-    const conversation = new Conversation(socket, describeOp, () => "");
-    conversation.go();
-    await letRun(context, record, conversation);
+    await letRun(context, record, new Conversation(socket, describeOp, () => ""), 1);
   } catch (error) {
     if (error instanceof HookFailure) await deleteContainer(context, record.id, { force: true });
     throw error;
@@ -46,23 +44,32 @@ function takeStartSocket(record: SavedContainer): number {
   const { startSocket } = record;
   if (startSocket === undefined) throw refusal("start", record);
   try {
-    return connectTo(startSocket, SOCK.SEQPACKET);
-  } catch (error) {
-    throw new ClocheError(`cannot start container ${JSON.stringify(record.id)}: ${messageOf(error)}`, { cause: error });
-  } finally {
+    const socket = connectTo(startSocket, SOCK.SEQPACKET);
+    // Not before: a start that got nowhere can be tried again.
     removeFile(startSocket);
     delete record.startSocket;
+    return socket;
+  } catch (error) {
+    throw startFailure(ClocheError, record, messageOf(error), error);
   }
 }
 
 /**
- * Answers the container process until it has become its program, writes that down, and runs the poststart hooks.
+ * Lets the container process go on, answers it until it has become its program, writes that down, and runs the poststart
+ * hooks.
  *
+ * @param waits how often it waits for our go by now: for that to start, and before that for the one after its creation
  * @throws HookFailure, after which the container has to be destroyed; ClocheError when the program cannot be run
  */
-export async function letRun(context: Context, record: SavedContainer, conversation: Conversation): Promise<void> {
+export async function letRun(
+  context: Context,
+  record: SavedContainer,
+  conversation: Conversation,
+  waits: 1 | 2,
+): Promise<void> {
   const hook: { files: HookFiles | undefined } = { files: undefined };
   try {
+    for (let go = 0; go < waits; go++) conversation.go();
     await conversation.answer(
       {
         [SYNC.HOOK]: () => {

@@ -36,7 +36,16 @@ export async function createRecord(root: string, record: SavedContainer): Promis
   checkId(record.id);
   checkId(record.sandboxId);
   mkdirSync(root, { recursive: true, mode: 0o700 });
-  await withLock(root, record.id, () => {
+  let isSaved = false;
+  try {
+    await withLock(root, record.id, save);
+  } catch (error) {
+    // Whoever is told that there is no new container must not find one.
+    if (isSaved) removeRecord(root, record);
+    throw error;
+  }
+
+  function save(): void {
     if (findExact(root, record.id) !== undefined) {
       throw new ExistsError(
         `cannot create container ${JSON.stringify(record.id)}: container with given ID already exists`,
@@ -45,7 +54,8 @@ export async function createRecord(root: string, record: SavedContainer): Promis
     // The exit file of a container that was removed by hand would be taken for this one's.
     removeFile(exitPath(root, record.sandboxId, record.id));
     saveRecord(root, record);
-  });
+    isSaved = true;
+  }
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
+import { ClocheError } from "./errors.ts";
 
 /** One process of this boot, in the pid namespace of whoever wrote the reference down. */
 export interface ProcessRef {
@@ -23,14 +24,21 @@ export interface ProcessStat {
   waitStatus: number;
 }
 
-/** Reads /proc/PID/stat; undefined when there is no such process. */
+/**
+ * Reads /proc/PID/stat; undefined when there is no such process.
+ *
+ * @throws NodeJS.ErrnoException when it cannot be read for another reason, such as too many open files: a process that
+ *   cannot be looked at must not be taken for one that is gone
+ */
 export function readProcessStat(pid: number | "self"): ProcessStat | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    // ENOENT, or ESRCH when it dies between open and read: either way it is gone.
-    return undefined;
+  } catch (error) {
+    // ESRCH: it died between open and read.
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw error;
   }
   return parseProcessStat(text);
 }
@@ -49,9 +57,11 @@ export function processRef(pid: number): ProcessRef | undefined {
   return stat && { pid, startTime: stat.startTime };
 }
 
-/** A reference to this process itself. */
+/** A reference to this process itself. @throws ClocheError where there is no /proc to tell */
 export function ownProcessRef(): ProcessRef {
-  return { pid: process.pid, startTime: readProcessStat("self")?.startTime ?? "0" };
+  const stat = readProcessStat("self");
+  if (stat === undefined) throw new ClocheError("cannot read /proc/self/stat: is /proc mounted?");
+  return { pid: process.pid, startTime: stat.startTime };
 }
 
 /**

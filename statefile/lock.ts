@@ -78,17 +78,28 @@ function linkFileSystem(owner: string): object {
   };
 }
 
+/**
+ * What was done under a lock is done, so a lock that cannot be removed is no failure: it is free for others when this
+ * process has ended, and for this process at once.
+ */
 function releaseLock(path: string, owner: string): void {
-  // Not ours any more only if somebody emptied the state root meanwhile: then it is not ours to remove.
-  if (readOwner(path) === owner) unlinkSync(path);
+  try {
+    // Not ours any more only if somebody emptied the state root meanwhile: then it is not ours to remove.
+    if (readOwner(path) === owner) unlinkSync(path);
+  } catch {
+    unreleased.add(path);
+  }
 }
+
+const unreleased = new Set<string>();
 
 /** Takes the lock at `path` if it is free or its owner is dead. @throws the file system's error, EEXIST if it is held */
 function take(path: string, owner: string): void {
   try {
     symlinkSync(owner, path);
   } catch (error) {
-    if (codeOf(error) !== "EEXIST" || !takeFromDead(path, owner)) throw error;
+    const isFree = codeOf(error) === "EEXIST" && (unreleased.delete(path) || takeFromDead(path, owner));
+    if (!isFree) throw error;
   }
 }
 

@@ -8,7 +8,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { SpecError } from "../../specutils/errors.ts";
 import type { DeviceRule } from "../../specutils/spec.ts";
-import { errorReason } from "./files.ts";
+import { errorCode, errorReason } from "./files.ts";
 import type { DeviceAccess } from "./types.ts";
 
 const FIELD = "linux.resources.devices";
@@ -137,8 +137,11 @@ export function writeV1Devices(dir: string, rules: readonly DeviceAccess[], isFr
           writeSync(rule.allow ? allowFd : denyFd, line);
         } catch (error) {
           // The parent cgroup does not allow it. A device that nobody asked for is then simply not there.
-          if (rule.field === undefined) continue;
-          throw ruleError(rule.field, `devices.${rule.allow ? "allow" : "deny"} "${line}": ${errorReason(error)}`);
+          if (rule.field === undefined && errorCode(error) === "EPERM") continue;
+          throw ruleError(
+            rule.field ?? "default devices",
+            `devices.${rule.allow ? "allow" : "deny"} "${line}": ${errorReason(error)}`,
+          );
         }
       }
     }
