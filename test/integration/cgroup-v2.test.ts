@@ -5,6 +5,7 @@
 import { expect } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
+import { joinCgroup } from "../../sandbox/cgroups/join.ts";
 import { cgroupPids, killCgroup } from "../../sandbox/cgroups/members.ts";
 import { oomKillCount, watchOom } from "../../sandbox/cgroups/oom.ts";
 import { probeCgroupHost } from "../../sandbox/cgroups/probe.ts";
@@ -36,22 +37,26 @@ testUnified("cgroup v2: the process is in the container's cgroup, and parents th
   });
 });
 
-testUnified("cgroup v2: frozen processes stay, thawed ones go on, and SIGKILL reaches the frozen", async () => {
-  await withCgroup({ host: unifiedHost() }, async (ref, child) => {
-    freezeCgroup(ref, true);
-    killCgroup(ref, 10);
-    expect([isFrozen(ref), cgroupPids(ref)]).toEqual([true, [child.pid]]);
-    const end = ended(child);
-    freezeCgroup(ref, false);
-    expect(await end).toBe("signal SIGUSR1");
-  });
-  await withCgroup({ host: unifiedHost() }, async (ref, child) => {
-    freezeCgroup(ref, true);
-    const end = ended(child);
-    killCgroup(ref, 9);
-    expect(await end).toBe("signal SIGKILL");
-  });
-});
+testUnified(
+  "cgroup v2: frozen processes stay, thawed ones can be signalled, and SIGKILL reaches the frozen",
+  async () => {
+    await withCgroup({ host: unifiedHost() }, async (ref, child) => {
+      freezeCgroup(ref, true);
+      expect([isFrozen(ref), cgroupPids(ref)]).toEqual([true, [child.pid]]);
+      freezeCgroup(ref, false);
+      expect([isFrozen(ref), cgroupPids(ref)]).toEqual([false, [child.pid]]);
+      const end = ended(child);
+      killCgroup(ref, 10);
+      expect(await end).toBe("signal SIGUSR1");
+    });
+    await withCgroup({ host: unifiedHost() }, async (ref, child) => {
+      freezeCgroup(ref, true);
+      const end = ended(child);
+      killCgroup(ref, 9);
+      expect(await end).toBe("signal SIGKILL");
+    });
+  },
+);
 
 testUnified("cgroup v2: the device filter allows what the rules allow, and an update replaces it", async () => {
   const open = async (rules: { allow: boolean; type?: string; major?: number; minor?: number; access: string }[]) => {
@@ -116,6 +121,11 @@ test("cgroup v2: update of a quota keeps the period, and of a period the quota",
 
 test("cgroup v2: checkBeforeUpdate refuses a limit below what is used", async () => {
   await withCgroup({ resources: { memory: { limit: 64n * MIB } } }, async (ref) => {
+    // A process that was moved in brings no memory along: this one allocates in there.
+    const user = startScript("read go; a=$(head -c 1000000 /dev/zero | tr '\\0' x); read end");
+    joinCgroup(ref, user.pid);
+    user.stdin?.write("\n");
+    await until(() => Number(readCgroup(ref, "", "memory.current")) > 500_000, "memory in use");
     const refused = updateCgroup(ref, { memory: { limit: 1n, checkBeforeUpdate: true } });
     expect(refused).rejects.toThrow("bytes are in use, and checkBeforeUpdate is set");
     await refused.catch(() => {});
