@@ -1,5 +1,6 @@
 /** `exec`: another process inside a container (runc's `exec`). */
 import { closeSync } from "node:fs";
+import { isFrozen } from "../sandbox/cgroups/freeze.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
 import { joinRdtGroup } from "../sandbox/intel-rdt.ts";
@@ -14,7 +15,7 @@ import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
-import { sendConsole } from "./console.ts";
+import { copyTerminalSize, sendConsole } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, programEnvironment } from "./environment.ts";
 import { currentLimit } from "./limits.ts";
@@ -120,9 +121,10 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
 }
 
 function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
-  if (record.status === "created" || record.status === "running") return;
-  if (record.status !== "paused") throw refusal("exec", record);
-  if (ignorePaused) return;
+  if (!["created", "running", "paused"].includes(record.status)) throw refusal("exec", record);
+  // A container that may write to its cgroup can freeze itself: what joins it then waits for ever.
+  const isPaused = record.status === "paused" || (record.cgroup !== undefined && isFrozen(record.cgroup));
+  if (ignorePaused || !isPaused) return;
   throw new UsageError(
     `cannot exec in container ${JSON.stringify(record.id)}: container paused: resume it first, or use --ignore-paused`,
   );
@@ -196,8 +198,12 @@ function execHandlers(
     },
     [SYNC.CONSOLE]: ({ fds: [master] }) => {
       if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
-      if (options.consoleSocket === undefined) started.terminalFd = master;
-      else sendConsole(options.consoleSocket, master);
+      if (options.consoleSocket === undefined) {
+        started.terminalFd = master;
+        copyTerminalSize(master);
+      } else {
+        sendConsole(options.consoleSocket, master);
+      }
       return undefined;
     },
     [SYNC.LISTENER]: ({ fds: [listener] }) => {
