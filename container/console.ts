@@ -1,23 +1,17 @@
 /** Terminals: handing the master end to the caller's socket, or relaying it to our own terminal. */
 import { ClocheError, messageOf } from "../specutils/errors.ts";
-import { NR, poll, sys, throwErrno } from "../specutils/syscall.ts";
+import { followTerminalSize, NR, poll, sys, throwErrno } from "../specutils/syscall.ts";
 import { sendTo } from "../specutils/unix-socket.ts";
 
 const TCGETS = 0x5401;
 const TCSETS = 0x5402;
-const TIOCGWINSZ = 0x5413;
-const TIOCSWINSZ = 0x5414;
 /** struct termios of the kernel: four flag words, the line discipline and the control characters. */
 const TERMIOS_BYTES = 64;
-const WINSIZE_BYTES = 8;
 const POLLIN = 1;
 const POLLHUP = 0x10;
 const EIO = 5;
 const EAGAIN = 11;
 const BUFFER_BYTES = 65536;
-
-/** How often the size of our terminal is looked at while it is quiet: a resize is seen after that long at the latest. */
-const RESIZE_CHECK_MS = 250;
 
 /** Sends the master end to a socket of the caller's, which answers nothing and may be read after we are gone. @throws ClocheError */
 export function sendConsole(socket: string, master: number): void {
@@ -33,19 +27,26 @@ export function sendConsole(socket: string, master: number): void {
   }
 }
 
+/** Gives a container's terminal the size of ours, before its program looks at it; as it is when stdin is no terminal. */
+export function copyTerminalSize(master: number): void {
+  followTerminalSize(0, master)();
+}
+
 /**
  * Relays between our stdin and stdout and the terminal of a container, until its last user has closed it and all it
  * printed has been passed on. Blocks; signals are passed on by `forwardSignals`.
  *
- * Our own terminal is in raw mode meanwhile, and gets its settings back.
+ * Our own terminal is in raw mode meanwhile, and gets its settings back. Its size, and each change of it, is passed on.
  *
- * @param hasEnded whether the process is over, so that a background process holding the terminal does not keep us
+ * @param pidfd of the process: it tells when it is over, so that a background process holding the terminal does not keep us
  */
 export function relayTerminal(master: number, pidfd: number): void {
   const saved = makeRaw();
+  const stopFollowing = followTerminalSize(0, master);
   try {
     relay(master, pidfd);
   } finally {
+    stopFollowing();
     if (saved !== undefined) sys(NR.ioctl, 0, TCSETS, saved);
   }
 }
@@ -53,15 +54,13 @@ export function relayTerminal(master: number, pidfd: number): void {
 function relay(master: number, pidfd: number): void {
   const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
   let isInputOpen = true;
-  let size = copySize(master, "");
   for (;;) {
     const entries = [
       { fd: master, events: POLLIN },
       { fd: pidfd, events: POLLIN },
       { fd: isInputOpen ? 0 : -1, events: POLLIN },
     ];
-    const [output = 0, end = 0, input = 0] = poll(entries, RESIZE_CHECK_MS);
-    size = copySize(master, size);
+    const [output = 0, end = 0, input = 0] = poll(entries, -1);
     if (output !== 0) {
       if (!pump(master, 1, buffer)) return;
     } else if (end !== 0) {
@@ -85,15 +84,6 @@ function pump(from: number, to: number, buffer: Uint8Array): boolean {
     else at += throwErrno("write", "terminal", put);
   }
   return true;
-}
-
-/** Gives the container's terminal the size of ours, if it has changed. Returns the size, as text to compare. */
-function copySize(master: number, before: string): string {
-  const size = new Uint8Array(new ArrayBuffer(WINSIZE_BYTES));
-  if (sys(NR.ioctl, 0, TIOCGWINSZ, size) < 0) return before; // stdin is no terminal
-  const now = size.join();
-  if (now !== before) sys(NR.ioctl, master, TIOCSWINSZ, size);
-  return now;
 }
 
 /** Puts our terminal into raw mode (cfmakeraw(3)) and returns its settings; undefined when stdin is none. */

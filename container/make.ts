@@ -27,7 +27,7 @@ import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { checkId, exitPath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
-import { sendConsole } from "./console.ts";
+import { copyTerminalSize, sendConsole } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
@@ -218,6 +218,7 @@ class Making {
         const { consoleSocket } = this.#options;
         if (consoleSocket === undefined) {
           this.#terminalFd = master;
+          copyTerminalSize(master);
           this.#undo.push(() => closeSync(master));
         } else {
           sendConsole(consoleSocket, master);

@@ -24,6 +24,8 @@ interface Addon {
   spawn(path: string, argv: string[], env: string[], fds: Int32Array): number;
   forwardSignals(pidfd: number): number;
   stopForwarding(): number;
+  followTerminalSize(from: number, to: number): number;
+  stopFollowing(): number;
 }
 
 let loaded: Addon | undefined;
@@ -235,6 +237,17 @@ export function forwardSignals(pid: number): () => void {
   return () => {
     addon().stopForwarding();
     sys(NR.close, pidfd);
+  };
+}
+
+/**
+ * Gives terminal `to` the size of terminal `from`, now and whenever that changes (SIGWINCH), until the returned function is
+ * called. Works while JavaScript is blocked in a system call. Does nothing where `from` is no terminal.
+ */
+export function followTerminalSize(from: number, to: number): () => void {
+  const isFollowing = addon().followTerminalSize(from, to) >= 0;
+  return () => {
+    if (isFollowing) addon().stopFollowing();
   };
 }
 

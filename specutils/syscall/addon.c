@@ -5,7 +5,7 @@
  * together from single calls made by a multi-threaded JavaScript engine: starting a child with exact descriptors, knowing
  * the address of a buffer, and a signal handler that works while JavaScript is blocked in a system call.
  *
- * What always holds: no policy, no state but the signal forwarding, a failing call is the number -errno and never an
+ * What always holds: no policy, no state but what its signal handlers need, a failing call is the number -errno and never an
  * exception, and an argument that cannot be passed on exactly (a NUL inside a string, a missing value) is a TypeError.
  * The same file works under Bun and Node (Node-API 8).
  */
@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -439,6 +440,58 @@ static napi_value stop_forwarding(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* ---- followTerminalSize(from, to), stopFollowing() ---- */
+
+static volatile sig_atomic_t size_from = -1;
+static volatile sig_atomic_t size_to = -1;
+static struct sigaction resize_before;
+
+/* Two calls of the kernel's, nothing else: it may run on any thread, at any time. */
+static int copy_size(void) {
+  struct winsize size;
+  if (ioctl((int)size_from, TIOCGWINSZ, &size) < 0 || ioctl((int)size_to, TIOCSWINSZ, &size) < 0)
+    return -errno;
+  return 0;
+}
+
+static void resized(int signal_number) {
+  int errno_before = errno;
+  (void)signal_number;
+  (void)copy_size(); /* a terminal that is gone has no size */
+  errno = errno_before;
+}
+
+static napi_value follow_terminal_size(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  size_t count = 2;
+  int32_t from = -1, to = -1;
+
+  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_value_int32(env, values[0], &from) != napi_ok || napi_get_value_int32(env, values[1], &to) != napi_ok)
+    return type_error(env, "followTerminalSize: two descriptors are wanted");
+  if (size_from >= 0)
+    return number(env, -EBUSY);
+  size_from = from;
+  size_to = to;
+  /* The handler first: a change between the two would be lost the other way round. */
+  struct sigaction action = { .sa_handler = resized, .sa_flags = SA_RESTART };
+  (void)sigfillset(&action.sa_mask);
+  int result = sigaction(SIGWINCH, &action, &resize_before) < 0 ? -errno : copy_size();
+  if (result < 0) {
+    (void)sigaction(SIGWINCH, &resize_before, NULL);
+    size_from = size_to = -1;
+  }
+  return number(env, result);
+}
+
+static napi_value stop_following(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (size_from >= 0)
+    (void)sigaction(SIGWINCH, &resize_before, NULL);
+  size_from = size_to = -1;
+  return number(env, 0);
+}
+
 NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
     { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },
@@ -448,6 +501,8 @@ NAPI_MODULE_INIT() {
     { "spawn", NULL, spawn, NULL, NULL, NULL, napi_enumerable, NULL },
     { "forwardSignals", NULL, forward_signals, NULL, NULL, NULL, napi_enumerable, NULL },
     { "stopForwarding", NULL, stop_forwarding, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "followTerminalSize", NULL, follow_terminal_size, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "stopFollowing", NULL, stop_following, NULL, NULL, NULL, napi_enumerable, NULL },
   };
   if (napi_define_properties(env, exports, sizeof(exported) / sizeof(exported[0]), exported) != napi_ok)
     return NULL;
