@@ -31,21 +31,21 @@
 
 struct state st;
 
-/* The ELF header that the program was loaded with, from the linker. */
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+/* Where the program was loaded, its ELF header first; from the linker. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 /*
  * Makes what was relocated at start-up read-only (-z relro), which the start-up code of musl leaves out of static programs.
  * The segment ends at a page's end; its first page has nothing else in it.
  */
 static void protect_relocations(void) {
-  const char *base = (const char *)&__ehdr_start;
-  const ElfW(Phdr) *segments = (const void *)(base + __ehdr_start.e_phoff);
+  const ElfW(Ehdr) *header = (const void *)__ehdr_start;
+  const ElfW(Phdr) *segments = (const void *)(__ehdr_start + header->e_phoff);
 
-  for (size_t i = 0; i < __ehdr_start.e_phnum; i++) {
+  for (size_t i = 0; i < header->e_phnum; i++) {
     if (segments[i].p_type != PT_GNU_RELRO)
       continue;
-    uintptr_t from = (uintptr_t)base + segments[i].p_vaddr;
+    uintptr_t from = (uintptr_t)__ehdr_start + segments[i].p_vaddr;
     uintptr_t end = from + segments[i].p_memsz;
     size_t page = (size_t)getpagesize();
     from -= from % page;

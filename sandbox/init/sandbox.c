@@ -200,5 +200,6 @@ void sandbox_main(int record_fd, int handover_fd) {
   allow_waiting_only(record_fd, pidfd);
   wait_for_end(pidfd);
   record_exit(record_fd, pidfd);
-  _exit(0);
+  for (;;)
+    (void)syscall(SYS_exit_group, 0); /* the sanitizers' _exit calls more than the filter allows */
 }
