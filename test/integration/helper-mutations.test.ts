@@ -69,8 +69,7 @@ const REFUSED: Record<string, Change> = {
   "a list with more strings than are counted": (view, at) => view.setBigUint64(argument(at(OP.EXECUTE), 0), 0n, true),
   "a count that overflows": (view, at) => view.setBigUint64(argument(at(OP.EXECUTE), 0), 0xffffffffffffffffn, true),
   "groups that are no whole number of ids": (view, at) => view.setBigUint64(argument(at(OP.USER), 2), 3n, true),
-  "a number of groups that overflows": (view, at) =>
-    view.setBigUint64(argument(at(OP.USER), 2), 1n << 62n, true),
+  "a number of groups that overflows": (view, at) => view.setBigUint64(argument(at(OP.USER), 2), 1n << 62n, true),
   "scheduling attributes with another length": (view, at) => view.setUint32(textLength(at(OP.SCHEDULER), 0), 40, true),
   "a mask with more bits than bytes": (view, at) => view.setBigUint64(argument(at(OP.MEMORY_POLICY), 1), 65n, true),
   "a filter that is no whole number of instructions": (view, at) =>

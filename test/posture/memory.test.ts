@@ -1,0 +1,80 @@
+/** What an idle container costs, and what the helper's memory looks like from outside (proc(5), smaps_rollup). */
+import { expect } from "bun:test";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { requires } from "../helpers/requires.ts";
+import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { distDirectory } from "../helpers/runtime-path.ts";
+
+const it = requires("root", "cloche", "busybox");
+
+/** KiB that nobody else uses: what the machine gets back when the process ends. */
+function privateKiB(pid: number, kinds = "Clean|Dirty"): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  return [...rollup.matchAll(new RegExp(`^Private_(?:${kinds}): +(\\d+) kB$`, "gm"))].reduce(
+    (sum, [, kib]) => sum + Number(kib),
+    0,
+  );
+}
+
+function maps(pid: number): string {
+  return readFileSync(`/proc/${pid}/maps`, "utf8");
+}
+
+function sandboxPid(runtime: Runtime, id: string): number {
+  return JSON.parse(readFileSync(`${runtime.root}/${id}_${id}.state`, "utf8")).sandbox.pid;
+}
+
+it("an idle sandbox has less than 100 KiB of private memory (the budget is 300), and less than 40 of it was written to", () =>
+  withRuntime(async (runtime) => {
+    const id = runtime.create((spec) => {
+      spec.process.args = ["sleep", "60"];
+    });
+    runtime.ok(["start", id]);
+    await runtime.reaches(id, "running");
+    const pid = sandboxPid(runtime, id);
+    expect(privateKiB(pid)).toBeLessThan(100);
+    // Its static buffers, over 300 KiB, cost nothing as long as nobody uses them.
+    expect(privateKiB(pid, "Dirty")).toBeLessThan(40);
+  }));
+
+it("a created container that waits has, with its sandbox, less than 150 KiB of private memory", () =>
+  withRuntime((runtime) => {
+    const id = runtime.create();
+    expect(privateKiB(runtime.state(id).pid) + privateKiB(sandboxPid(runtime, id))).toBeLessThan(150);
+  }));
+
+it("cloche-init: what is relocated at its start cannot be written to afterwards", () =>
+  withRuntime((runtime) => {
+    const id = runtime.create();
+    const headers = execFileSync("readelf", ["--wide", "--program-headers", path.join(distDirectory, "cloche-init")], {
+      encoding: "utf8",
+    });
+    const [, address = "0"] = /GNU_RELRO +\S+ +(0x\w+)/.exec(headers) ?? [];
+    // Mappings of the file come first in its order, the ELF header at the start of the first one.
+    const mappings = [...maps(runtime.state(id).pid).matchAll(/^(\w+)-(\w+) (\S{4}) \S+ \S+ [1-9]\d* .*$/gm)];
+    const files = mappings.map(([, from, to, rights]) => ({
+      from: Number(`0x${from}`),
+      to: Number(`0x${to}`),
+      rights,
+    }));
+    const at = (files[0]?.from ?? 0) + Number(address);
+    expect(files.find(({ from, to }) => from <= at && at < to)?.rights).toBe("r--p");
+  }));
+
+requires(
+  "root",
+  "cloche",
+  "busybox",
+  "cgroup1",
+)("a program as small as `true` runs within 512 KiB of memory", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.linux.resources.memory = { limit: 512n * 1024n };
+    });
+    for (let attempt = 0; attempt < 3; attempt++) {
+      expect(runtime.run(["run", "--bundle", bundle, runtime.id()])).toMatchObject({ exitCode: 0, stderr: "" });
+    }
+  }),
+);
