@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { mutateText, mutateValue, randomNumbers } from "../test/helpers/mutate.ts";
 import { checkConfig, parseConfig } from "./config.ts";
 import { SpecError, UnsupportedError } from "./errors.ts";
 import { type Json, JsonError, parseJson, readJson } from "./json.ts";
@@ -8,92 +9,6 @@ import { type Json, JsonError, parseJson, readJson } from "./json.ts";
 const FULL_CONFIG = readFileSync(join(import.meta.dir, "testdata/full-config.json"), "utf8");
 const COUNT = 20_000;
 const LONGEST_MESSAGE = 700;
-
-/** Numbers from 0 to 2^32 - 1, the same ones for the same seed (xorshift32). */
-function randomNumbers(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % limit;
-  };
-}
-
-type Random = (limit: number) => number;
-
-function pick<T>(items: readonly T[], random: Random): T {
-  return items[random(items.length)] as T;
-}
-
-const ODD_VALUES: readonly string[] = [
-  "null",
-  "true",
-  "0",
-  "-1",
-  "1.5",
-  "1e400",
-  "-0",
-  "4294967296",
-  "9007199254740993",
-  "18446744073709551616",
-  '""',
-  '"\\u0000"',
-  '"../../etc"',
-  '"\\ud800"',
-  '":"',
-  "[]",
-  "[null]",
-  "{}",
-  '{"__proto__":{"polluted":1}}',
-  '{"":{}}',
-];
-const FRAGMENTS: readonly string[] = [
-  '"',
-  "\\",
-  "{",
-  "}",
-  "[",
-  "]",
-  ",",
-  ":",
-  "\u0000",
-  "\n",
-  "é",
-  "😀",
-  "1",
-  "-",
-  " ",
-];
-
-/** Text that is a little wrong: characters removed, repeated, swapped or added. */
-function mutateText(text: string, random: Random): string {
-  const start = random(text.length);
-  const end = Math.min(text.length, start + 1 + random(random(4) === 0 ? 400 : 4));
-  switch (random(4)) {
-    case 0:
-      return text.slice(0, start) + text.slice(end);
-    case 1:
-      return text.slice(0, end) + text.slice(start);
-    case 2:
-      return text.slice(0, start) + pick(FRAGMENTS, random) + text.slice(start);
-    default:
-      return text.slice(0, start);
-  }
-}
-
-const VALUE = /"(?:[^"\\]|\\.)*"(?!\s*:)|-?\d+|true|false/g;
-const MEMBER = /"\w+":\s*(?:"(?:[^"\\]|\\.)*"|-?\d+|true|false)/g;
-
-/** JSON that is a little wrong: a value replaced by an odd one, or a member repeated. */
-function mutateValue(text: string, random: Random): string {
-  const isRepeated = random(8) === 0;
-  const matches = [...text.matchAll(isRepeated ? MEMBER : VALUE)];
-  if (matches.length === 0) return text;
-  const match = pick(matches, random);
-  const replacement = isRepeated ? `${match[0]},${match[0]}` : pick(ODD_VALUES, random);
-  return text.slice(0, match.index) + replacement + text.slice(match.index + match[0].length);
-}
 
 function outcomeOf(read: (text: string) => Json, text: string): Json | JsonError {
   try {
