@@ -5,6 +5,7 @@
  * matters: sources are opened before a user namespace takes the right to; /proc is written through the host's own procfs;
  * masks come after all mounts, and before the pivot, while the host's /dev/null can still be copied.
  */
+import { UnsupportedError } from "../specutils/errors.ts";
 import {
   MEMORY_POLICY_FLAGS,
   MEMORY_POLICY_MODES,
@@ -17,15 +18,7 @@ import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { isSelinuxEnabled } from "./host.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
-import {
-  checkBorrowedMounts,
-  isNew,
-  mountJoinOps,
-  namespaceChoice,
-  newFlags,
-  planJoins,
-  planUnshare,
-} from "./namespaces.ts";
+import { isNew, mountReturnOp, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
@@ -33,6 +26,7 @@ import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
 const O_PATH = 0o10000000;
 const O_DIRECTORY = 0o200000;
+const AT_RECURSIVE = 0x8000;
 
 export interface CreatePlanInput {
   id: string;
@@ -71,8 +65,6 @@ export function planCreate(input: CreatePlanInput): Plan {
   const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
 
   const { rootfs } = input;
-  const ownsMounts = isNew(linux, "mount");
-  if (!ownsMounts) checkBorrowedMounts(linux);
   // It confines nobody by itself: crun leaves it out too, where runc's mounts fail.
   const useMountLabel = Boolean(linux?.mountLabel) && isSelinuxEnabled();
   if (linux?.mountLabel && !useMountLabel)
@@ -95,7 +87,6 @@ export function planCreate(input: CreatePlanInput): Plan {
     cgroup: input.cgroup,
     hasCgroupNamespace: isNew(linux, "cgroup"),
     keepsPeers: rootKeepsPeers,
-    ownsMounts,
     label: useMountLabel ? linux?.mountLabel : undefined,
   };
   planInside(input, mounts, proc, start, isInUserNamespace);
@@ -109,7 +100,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   planUnshare(plan, linux);
   if (nests) plan.host.push(sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
-  const clones = newFlags(linux, ["mount", "pid"]);
+  const clones = newFlags(linux, ["pid"]) | NAMESPACES.mount.flag;
   plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nestsFlag));
   return plan;
 }
@@ -136,7 +127,7 @@ function planInside(
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
-  if (mounts.ownsMounts) planRoot(plan, root, input.rootfs);
+  planRoot(plan, root, input.rootfs);
   planMounts(mounts);
   planDevices(plan, spec, root, isInUserNamespace);
   planWorkingDirectory(plan, spec, root);
@@ -144,21 +135,18 @@ function planInside(
   if (hooks?.prestart?.length || hooks?.createRuntime?.length) {
     ops.push(op(OP.SYNC, "run createRuntime hooks", [SYNC.ENVIRONMENT]));
   }
-  if (mounts.ownsMounts) ops.push(...hookOps("createContainer", hooks?.createContainer));
+  ops.push(...hookOps("createContainer", hooks?.createContainer));
   planCovers(plan, spec, root);
   planIdentity(plan, spec, proc);
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
   }
-  if (!mounts.ownsMounts) {
-    ops.push(...mountJoinOps(plan, linux), ...hookOps("createContainer", hooks?.createContainer));
-  }
-  const whole = input.noPivot ? OP_FLAG.REPLACE : 0;
-  ops.push(op(OP.PIVOT, "pivot the root", [root], [], mounts.ownsMounts ? whole : OP_FLAG.CHROOT));
+  ops.push(op(OP.PIVOT, "pivot the root", [root], [], input.noPivot ? OP_FLAG.REPLACE : 0));
+  const finalRoot = isNew(linux, "mount") ? root : planReturn(plan, spec);
   const propagation = rootPropagation(linux?.rootfsPropagation ?? "");
   if (propagation !== undefined) {
     const flags = propagation.recursive ? OP_FLAG.RECURSIVE : 0;
-    ops.push(op(OP.MOUNT_SETATTR, "linux.rootfsPropagation", [root, 0, 0, propagation.type], [], flags));
+    ops.push(op(OP.MOUNT_SETATTR, "linux.rootfsPropagation", [finalRoot, 0, 0, propagation.type], [], flags));
   }
   // While it was open, /proc/self/fd/N in process.cwd or process.args could have named it (CVE-2024-21626).
   ops.push(op(OP.CLOSE, "root.path: close", [root]));
@@ -195,6 +183,26 @@ function planRoot(plan: Plan, root: number, rootfs: string): void {
     op(OP.ATTACH, "root.path: attach", [root, place]),
     op(OP.CLOSE, "root.path: close", [place]),
   );
+}
+
+/**
+ * Leaves the helper's mount namespace for the one that the container is to be in, with the root as a tree that is mounted
+ * nowhere there. Returns the tree's slot.
+ *
+ * @throws UnsupportedError
+ */
+function planReturn(plan: Plan, { linux, mounts }: Spec): number {
+  const index = mounts?.findIndex(({ options }) => options?.some((option) => /^r?unbindable$/.test(option))) ?? -1;
+  if (index >= 0) {
+    throw new UnsupportedError(`mounts[${index}].options: an unbindable mount needs a new mount namespace`);
+  }
+  const tree = plan.slot();
+  plan.container.push(
+    op(OP.OPEN_TREE, "root.path: copy", [tree, AT_RECURSIVE], ["/"]),
+    mountReturnOp(plan, linux),
+    op(OP.PIVOT, "change the root", [tree], [], OP_FLAG.CHROOT),
+  );
+  return tree;
 }
 
 /** runc and crun make a missing working directory; a program cannot. */

@@ -7,7 +7,7 @@
  */
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
-import { SpecError, UnsupportedError } from "../specutils/errors.ts";
+import { SpecError } from "../specutils/errors.ts";
 import {
   MOUNT_ATTR_RDONLY,
   MS_DIRSYNC,
@@ -57,9 +57,6 @@ const CLEARED_OPTIONS: readonly [number, string][] = [
   [MS_LAZYTIME, "nolazytime"],
 ];
 
-/** Longest value of an option that fsconfig(2) takes, in bytes. */
-const MAX_VALUE = 255;
-
 /** What the mounts of one container have in common. */
 export interface MountContext {
   plan: Plan;
@@ -72,8 +69,6 @@ export interface MountContext {
   hasCgroupNamespace: boolean;
   /** Whether the mounts of the host's peer groups stay in them (`linux.rootfsPropagation` is shared). */
   keepsPeers: boolean;
-  /** Whether the mount namespace is the container's own; otherwise the root is a tree that is mounted nowhere. */
-  ownsMounts: boolean;
   /** The SELinux context of new file systems. */
   label: string | undefined;
 }
@@ -149,11 +144,11 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   checkProcTarget(mount, index, source);
   const slot = plan.slot();
   const isIdMap = isIdMapped(mount, options);
-  // A copy of the host's mount as the host has it: for its peer group, for the rights that it takes to reach or to map it,
-  // or because there is no copy of the host's tree that is the container's. Otherwise the container process opens it in
-  // that copy, which has left the peer groups, at its turn: the kernel lists mounts in the order of their making.
+  // A copy of the host's mount as the host has it: for its peer group, or for the rights that it takes to reach or to map it.
+  // Otherwise the container process opens it in its copy of the host's mounts, which has left the peer groups, at its turn:
+  // the kernel lists mounts in the order of their making.
   const isInUserNamespace = namespaceChoice(spec.linux, "user").kind !== "host";
-  const onHost = context.keepsPeers || isIdMap || isInUserNamespace || !context.ownsMounts;
+  const onHost = context.keepsPeers || isIdMap || isInUserNamespace;
   const ops = onHost ? plan.host : plan.container;
   ops.push(
     ...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what),
@@ -226,12 +221,6 @@ function planFileSystem(
   const data = [...options.data, ...superblockOptions(type, options)];
   if (label !== undefined && (isTmpfs || type === "mqueue" || !VIRTUAL.has(type))) {
     data.push(`context=${label}`);
-  }
-  if (!context.ownsMounts && data.some((option) => Buffer.byteLength(option.replace(/^[^=]*=/, "")) > MAX_VALUE)) {
-    // These go through mount(2), which would do it in everybody's view.
-    throw new UnsupportedError(
-      `${what}: an option is longer than ${MAX_VALUE} bytes, which needs a new mount namespace`,
-    );
   }
   const target = plan.slot();
   const slot = plan.slot();

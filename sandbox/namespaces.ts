@@ -1,7 +1,6 @@
 /**
  * Namespaces: which are new, which are joined, which are the caller's (config-linux.md#namespaces, user_namespaces(7)).
  */
-import os from "node:os";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
@@ -34,16 +33,23 @@ export function newFlags(linux: Linux | undefined, types: readonly NamespaceType
 }
 
 /**
- * The op that enters a mount namespace given by path; none if there is none. It is the container process that enters it, once
- * its root is complete: the kernel mounts into a detached tree only from the namespace that the tree was opened in.
+ * For a container whose mount namespace is the host's or given by path: the op that takes it there, once its root is complete.
+ * The root is built in a namespace of the helper's, so that the mounts which others see stay as they are.
+ *
+ * @throws UnsupportedError when the kernel does not let it go back
  */
-export function mountJoinOps(plan: Plan, linux: Linux | undefined): Op[] {
+export function mountReturnOp(plan: Plan, linux: Linux | undefined): Op {
   const choice = namespaceChoice(linux, "mount");
-  if (choice.kind !== "path") return [];
+  if (choice.kind !== "path" && namespaceChoice(linux, "user").kind !== "host") {
+    throw new UnsupportedError(
+      'linux.namespaces: a container in a user namespace cannot have the mount namespace of the host: add one of type "mount"',
+    );
+  }
+  const path = choice.kind === "path" ? choice.path : "/proc/self/ns/mnt";
   const slot = plan.slot();
-  const what = `linux.namespaces: join mount namespace ${JSON.stringify(choice.path)}`;
-  plan.host.push(openOp(slot, choice.path, O_RDONLY, what));
-  return [op(OP.SETNS, what, [slot, NAMESPACES.mount.flag])];
+  const what = `linux.namespaces: enter mount namespace ${JSON.stringify(path)}`;
+  plan.host.push(openOp(slot, path, O_RDONLY, what));
+  return op(OP.SETNS, what, [slot, NAMESPACES.mount.flag]);
 }
 
 /** Ops that enter the other namespaces given by path, after everything was opened on the host. */
@@ -92,31 +98,6 @@ export function planUnshare(plan: Plan, linux: Linux | undefined): void {
 function initialId(mappings: readonly IdMapping[] = []): number {
   const isRootMapped = mappings.some(({ containerID }) => containerID === 0);
   return isRootMapped ? 0 : (mappings[0]?.containerID ?? 0);
-}
-
-/** Linux 6.15 is the first that mounts something into a tree which is not mounted itself. */
-const DETACHED_MOUNTS = [6, 15] as const;
-
-/**
- * A container without a mount namespace of its own gets its root by chroot(2), as a tree that is mounted nowhere: the mounts
- * of a namespace that others use are not touched, and nothing of the container's stays in it.
- *
- * @throws UnsupportedError where the kernel does not allow it
- */
-export function checkBorrowedMounts(linux: Linux | undefined, release: string = os.release()): void {
-  const [major = 0, minor = 0] = release.split(".").map((part) => Number.parseInt(part, 10));
-  const [wantedMajor, wantedMinor] = DETACHED_MOUNTS;
-  if (major < wantedMajor || (major === wantedMajor && minor < wantedMinor)) {
-    throw new UnsupportedError(
-      `linux.namespaces: a container without a new mount namespace needs Linux ${DETACHED_MOUNTS.join(".")} or newer (this is ${release}): add a namespace of type "mount"`,
-    );
-  }
-  const isHosts = namespaceChoice(linux, "mount").kind === "host";
-  if (isHosts && namespaceChoice(linux, "user").kind !== "host") {
-    throw new UnsupportedError(
-      'linux.namespaces: a container in a user namespace may not mount anything in the host\'s mount namespace: add a namespace of type "mount"',
-    );
-  }
 }
 
 /** The text of /proc/PID/uid_map (user_namespaces(7)). */
