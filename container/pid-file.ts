@@ -8,7 +8,9 @@ import { removeFile } from "../statefile/atomic-file.ts";
 export function writePidFile(file: string, pid: number): void {
   const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}`);
   try {
-    writeFileSync(temporary, String(pid), { mode: 0o644 });
+    // A process with our pid may have been killed here. Nothing is written through a link that somebody else left.
+    removeFile(temporary);
+    writeFileSync(temporary, String(pid), { mode: 0o644, flag: "wx" });
     renameSync(temporary, file);
   } catch (error) {
     removeFile(temporary);

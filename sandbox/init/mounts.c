@@ -289,7 +289,12 @@ static void copy_entry(int from, int to, const char *name, int depth) {
     return;
   }
   if (S_ISREG(info.st_mode)) {
-    int source = check(openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    /* O_NONBLOCK: whoever shares the root may have put a FIFO there meanwhile. */
+    int source = check(openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    /* Content and attributes are those of one file, or a name that changes hands could make any content setuid. */
+    check(fstat(source, &info));
+    if (!S_ISREG(info.st_mode))
+      fail(ESTALE);
     int target = check(openat(to, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
     copy_file(source, target);
     copy_attributes(target, &info);

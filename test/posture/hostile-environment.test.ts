@@ -130,3 +130,18 @@ it("without PATH, HOME or any variable, as podman calls, everything works", () =
       stderr: "",
     });
   }));
+
+it("--pid-file in a directory of somebody else's: a link under its temporary name is not written through", () =>
+  withRuntime((runtime) => {
+    const victim = path.join(runtime.directory, "victim");
+    writeFileSync(victim, "of the host");
+    const pidFile = path.join(runtime.directory, "pid");
+    // exec keeps the shell's pid, which is in the name.
+    const script = `ln -s victim "${runtime.directory}/.pid.$$"; exec "$0" "$@"`;
+    const id = runtime.id();
+    const args = ["--root", runtime.root, "create", "--bundle", runtime.bundle(), "--pid-file", pidFile, id];
+    const { status } = spawnSync("bash", ["-c", script, runtimePath(), ...args], { stdio: "ignore", timeout: 20_000 });
+    expect(status).toBe(0);
+    expect(readFileSync(victim, "utf8")).toBe("of the host");
+    expect(Number(readFileSync(pidFile, "utf8"))).toBe(runtime.state(id).pid);
+  }));
