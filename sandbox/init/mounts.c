@@ -323,7 +323,7 @@ static void copy_tree(int from, int to, int depth) {
   long got;
 
   if (depth >= MAX_DEPTH)
-    fail(ELOOP);
+    fail(ENAMETOOLONG);
   char *buffer = buffers[depth];
   while ((got = syscall(SYS_getdents64, from, buffer, sizeof(buffers[0]))) > 0)
     for (long at = 0; at < got;) {
