@@ -128,10 +128,11 @@ function planInside(
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
   planRoot(plan, root, input.rootfs);
-  planMounts(mounts);
+  const late = planMounts(mounts);
   planDevices(plan, spec, root, isInUserNamespace);
   planWorkingDirectory(plan, spec, root);
   if (spec.process?.terminal === true) planConsole(plan, spec.process, root);
+  ops.push(...late);
   if (hooks?.prestart?.length || hooks?.createRuntime?.length) {
     ops.push(op(OP.SYNC, "run createRuntime hooks", [SYNC.ENVIRONMENT]));
   }

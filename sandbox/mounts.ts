@@ -73,8 +73,8 @@ export interface MountContext {
   label: string | undefined;
 }
 
-/** Ops for all mounts, in their order, and last of all for what has to wait until nothing is created in them any more. */
-export function planMounts(context: MountContext): void {
+/** Plans all mounts, in their order. Returns the ops for what has to wait until nothing is created in them any more. */
+export function planMounts(context: MountContext): Op[] {
   const late: Op[] = [];
   context.spec.mounts?.forEach((mount, index) => {
     const options = parseMountOptions(mount.options ?? [], mount.type);
@@ -84,7 +84,7 @@ export function planMounts(context: MountContext): void {
     else if (mount.type === "cgroup") planCgroupMount(context, mount, options, what, late);
     else planFileSystem(context, mount, index, options, what, late);
   });
-  context.plan.container.push(...late);
+  return late;
 }
 
 function describe(mount: Mount, index: number, options: ParsedMountOptions): string {

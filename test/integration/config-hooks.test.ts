@@ -292,3 +292,15 @@ itIsOurs("hooks: may ask for the state of their container", () =>
     runtime.ok(["delete", "--force", id]);
   }),
 );
+
+it("hooks: what a createContainer hook mounts below the root on the host is there in the container, and not on the host", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      const script = `mount -t tmpfs tmpfs ${runtime.directory}/bundle-1/rootfs/home && touch ${runtime.directory}/bundle-1/rootfs/home/made`;
+      spec.hooks = { createContainer: [hook(script)] };
+      spec.process.args = ["sh", "-c", "ls /home; grep -c ' /home ' /proc/self/mountinfo"];
+    });
+    expect(bundle).toEndWith("bundle-1");
+    expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("made\n1\n");
+    expect(existsSync(path.join(bundle, "rootfs/home/made"))).toBe(false);
+  }));

@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { lines, refusal, sh } from "../helpers/container.ts";
+import { lines, mapIds, refusal, sh } from "../helpers/container.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
@@ -193,6 +193,28 @@ itIsOurs("linux.netDevices: without a new name, and with a template for one", ()
       expect(lines(output).filter((name) => !/^(tunl|sit|gre|erspan|ip6?_?vti|ip6)/.test(name))).toEqual(
         ["lo", "net0", one].toSorted(),
       );
+    }),
+  ),
+);
+
+itIsOurs("linux.netDevices: into a user namespace, and into a network namespace given by path", () =>
+  withRuntime((runtime) =>
+    withPair(runtime, (one, other) => {
+      const pod = runtime.create((spec) => {
+        mapIds(spec);
+        spec.linux.netDevices = { [one]: { name: "first" } };
+      });
+      const { pid } = runtime.state(pod);
+      const member = runtime.create((spec) => {
+        mapIds(spec);
+        spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "network" && type !== "user");
+        spec.linux.namespaces.push({ type: "network", path: `/proc/${pid}/ns/net` });
+        spec.linux.namespaces.push({ type: "user", path: `/proc/${pid}/ns/user` });
+        spec.linux.netDevices = { [other]: { name: "second" } };
+      });
+      const names = runtime.ok(["exec", member, "ls", "/sys/class/net"]).split("\n");
+      expect(names).toEqual(expect.arrayContaining(["first", "second"]));
+      for (const id of [member, pod]) runtime.ok(["delete", "--force", id]);
     }),
   ),
 );

@@ -435,6 +435,17 @@ it("root.readonly: the root is read-only, mounts below and /dev are not", () =>
     expect(lines(output)).toEqual(["touch: /f: Read-only file system", "/data/f", "/dev/f"]);
   }));
 
+it("mounts: a /dev that is read-only has all its devices, links and mounts", () =>
+  withRuntime((runtime) => {
+    const script =
+      "ls /dev/null /dev/fd /dev/pts/ptmx /dev/shm/.. > /dev/null; touch /dev/f 2>&1; touch /dev/shm/f && echo x > /dev/null && echo written";
+    const output = sh(runtime, script, (spec) => {
+      const dev = spec.mounts.find(({ destination }) => destination === "/dev");
+      dev?.options?.push("ro");
+    });
+    expect(lines(output)).toEqual(["touch: /dev/f: Read-only file system", "written"]);
+  }));
+
 itIsOurs("root.readonly: does not change the root on the host", () =>
   withRuntime((runtime) => {
     const bundle = runtime.bundle((spec) => {

@@ -4,6 +4,7 @@ import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, wr
 import path from "node:path";
 import { NR, poll, sys, throwErrno } from "../../specutils/syscall.ts";
 import { listenForConsole } from "../helpers/console.ts";
+import { mapIds } from "../helpers/container.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
@@ -139,3 +140,26 @@ itIsOurs("run: in the foreground sleeps while nothing happens", () =>
     });
   }),
 );
+
+it("create --console-socket: a terminal in a user namespace belongs to the container's user", () =>
+  withRuntime(async (runtime) => {
+    const socket = listenForConsole(path.join(runtime.directory, "console"));
+    const bundle = runtime.bundle((spec) => {
+      mapIds(spec);
+      spec.process.terminal = true;
+      spec.process.user = { uid: 1000, gid: 1000 };
+      spec.process.args = [
+        "sh",
+        "-c",
+        "stat -c %u $(tty); echo through > /dev/tty; test -c /dev/console && echo console",
+      ];
+    });
+    const id = runtime.id();
+    runtime.ok(["create", "--bundle", bundle, "--console-socket", socket.path, id]);
+    const terminal = socket.receiveTerminal();
+    runtime.ok(["start", id]);
+    expect(readUntil(terminal, "console\r\n")).toBe("1000\r\nthrough\r\nconsole\r\n");
+    closeSync(terminal);
+    socket.close();
+    await runtime.reaches(id, "stopped");
+  }));
