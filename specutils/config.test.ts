@@ -259,6 +259,15 @@ describe("what cloche does not do", () => {
     expect(checkConfig(parseConfig(changed("zos", "{}")))).toEqual(["zos: is for another platform and ignored"]);
   });
 
+  test("fields of other platforms are ignored with a warning", () => {
+    expect(checkConfig(parseConfig(changed("process.commandLine", '"cmd /c"')))).toEqual([
+      "process.commandLine: is for another platform and ignored",
+    ]);
+    expect(checkConfig(parseConfig(changed("process.user.username", '"Administrator"')))).toEqual([
+      "process.user.username: is for another platform and ignored",
+    ]);
+  });
+
   test("unknown capabilities and relative destinations are warned about", () => {
     expect(checkConfig(parseConfig(changed("process.capabilities.bounding.0", '"CAP_FLY"')))).toEqual([
       'process.capabilities: ignoring unknown capability "CAP_FLY"',

@@ -28,6 +28,8 @@ export function checkProcess(
   if (process.args === undefined || process.args.length === 0) {
     refuse("args", "must have at least one entry", PROCESS);
   }
+  if (process.commandLine !== undefined) warn(`${prefix}commandLine: is for another platform and ignored`);
+  if (process.user.username !== undefined) warn(`${prefix}user.username: is for another platform and ignored`);
   const { height = 0, width = 0 } = process.consoleSize ?? {};
   if (process.terminal && Math.max(height, width) > MAX_CONSOLE_SIZE) {
     refuse("consoleSize", `got ${height} by ${width}, want at most ${MAX_CONSOLE_SIZE}`, PROCESS);
