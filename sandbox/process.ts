@@ -212,5 +212,7 @@ function planLabels(ops: Op[], { process, proc }: ProgramContext): void {
 export function hookOp(kind: string, hook: Hook, index: number): Op {
   const { path, args = [path], env = [], timeout = 0 } = hook;
   const what = `hooks.${kind}[${index}]: run ${JSON.stringify(path)}`;
-  return op(OP.HOOK, what, [args.length, env.length, timeout * 1000, index], [path, args, env]);
+  // The file of a startContainer hook is the container's own: it gets no more than the program gets.
+  const flags = kind === "startContainer" ? OP_FLAG.CONFINED : 0;
+  return op(OP.HOOK, what, [args.length, env.length, timeout * 1000, index], [path, args, env], flags);
 }

@@ -80,6 +80,7 @@ export const OP_FLAG = {
   BIND_CONSOLE: 0x80,
   CHROOT: 0x100,
   RECONFIGURE: 0x200,
+  CONFINED: 0x400,
 } as const;
 
 /** TARGET_*: what OP.TARGET finds, or makes where nothing is. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define CLOSE_RANGE_CLOEXEC_FLAG 4u
+#define SECCOMP_LISTENER_FLAGS 0x38u /* SECCOMP_FILTER_FLAG_NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE_RECV */
 #define DEVPTS_MAGIC 0x1cd1
 #define NR_FACCESSAT2 439
 #define AT_EACCESS_FLAG 0x200
@@ -144,13 +145,17 @@ void raise_ambient(uint64_t mask) {
       check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0));
 }
 
-void install_seccomp(const struct plan_op *op) {
+static int load_filter(const struct plan_op *op, uint64_t flags) {
   /* struct sock_fprog of linux/filter.h. */
   struct {
     unsigned short length;
     const void *filter;
   } program = {(unsigned short)(text_length(op, 0) / SOCK_FILTER_BYTES), text(op, 0)};
-  int result = check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER_CMD, op->arg[0], &program));
+  return check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER_CMD, flags, &program));
+}
+
+void install_seccomp(const struct plan_op *op) {
+  int result = load_filter(op, op->arg[0]);
 
   if (op->flags & OP_FLAG_LISTENER) {
     sync_with_host(SYNC_LISTENER, result, NULL, 0);
@@ -193,6 +198,24 @@ static int wait_child(pid_t child, int pidfd, uint64_t timeout_ms) {
  * createContainer and startContainer hooks: children in the container's namespaces, with the state on standard input. What the
  * hook prints goes to a file of cloche's, which quotes it when the hook fails.
  */
+/*
+ * What the plan has in store for the program, for a hook whose file is the container's as well: limits, no_new_privs, filter.
+ * Actions that ask a listener fail with ENOSYS in it, since the listener is the program's (seccomp_unotify(2)).
+ */
+static void confine_hook(void) {
+  for (uint32_t i = st.current + 1; i < st.plan.header->op_count; i++) {
+    const struct plan_op *op = &st.plan.ops[i];
+    if (op->code == OP_RLIMIT)
+      (void)run_common_op(op);
+    else if (op->code == OP_NO_NEW_PRIVS)
+      check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    else if (op->code == OP_SECCOMP)
+      (void)load_filter(op, op->arg[0] & ~(uint64_t)SECCOMP_LISTENER_FLAGS);
+    else if (op->code == OP_CAPABILITIES)
+      set_capabilities(op->arg[0], op->arg[1], op->arg[2]);
+  }
+}
+
 void run_hook(const struct plan_op *op) {
   int fds[2];
   int pidfd;
@@ -207,8 +230,10 @@ void run_hook(const struct plan_op *op) {
   pid_t child = check(sys_clone(0, &pidfd, -1));
   if (child == 0) {
     if (dup2(fds[0], 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[1], 2) < 0 || sys_block_signals(false) < 0 ||
-        sys_close_range(3, ~0u, 0) < 0)
+        sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC_FLAG) < 0)
       _exit(126);
+    if (op->flags & OP_FLAG_CONFINED)
+      confine_hook();
     (void)execve(text(op, 0), args, env);
     _exit(errno == ENOENT ? 127 : 126);
   }

@@ -241,3 +241,35 @@ it("exec: the same confinement as the container's program", () =>
     expect(view.session).toBe(pid);
     process.kill(pid, "SIGKILL");
   }));
+
+const STATUS = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp|Uid):' /proc/self/status; ls /proc/self/fd; ulimit -n";
+
+for (const noNewPrivileges of [true, false]) {
+  itCloche(
+    `a startContainer hook, whose file is the container's, is confined like the program (noNewPrivileges ${noNewPrivileges})`,
+    () =>
+      withRuntime((runtime) => {
+        const bundle = runtime.bundle((spec) => {
+          spec.process.args = ["sh", "-c", STATUS];
+          spec.process.noNewPrivileges = noNewPrivileges;
+          spec.linux.seccomp = SECCOMP;
+          spec.hooks = { startContainer: [{ path: "/bin/sh", args: ["sh", "-c", `(${STATUS}) > /hook`] }] };
+        });
+        const program = runtime.ok(["run", "--bundle", bundle, runtime.id()]);
+        expect(program).toContain("Seccomp:\t2\n");
+        expect(readFileSync(path.join(bundle, "rootfs/hook"), "utf8")).toBe(program);
+      }),
+  );
+}
+
+itCloche("a createContainer hook, whose file is the host's, is not: it has the rights to set things up", () =>
+  withRuntime((runtime) => {
+    const out = path.join(runtime.directory, "hook");
+    const bundle = runtime.bundle((spec) => {
+      spec.linux.seccomp = SECCOMP;
+      spec.hooks = { createContainer: [{ path: "/bin/sh", args: ["sh", "-c", `(${STATUS}) > ${out}`] }] };
+    });
+    runtime.ok(["run", "--bundle", bundle, runtime.id()]);
+    expect(readFileSync(out, "utf8")).toContain("Seccomp:\t0\n");
+  }),
+);
