@@ -11,7 +11,7 @@ import { SYNC } from "../../sandbox/protocol.ts";
 import { kill } from "../../specutils/syscall.ts";
 import { type StartedProgram, startProgram, waitForAll } from "../helpers/helper-run.ts";
 import { requires } from "../helpers/requires.ts";
-import { waitFor } from "../helpers/runtime.ts";
+import { waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "cloche");
 const directory = mkdtempSync(path.join(os.tmpdir(), "cloche-endings-"));
@@ -130,3 +130,22 @@ it("a sandbox process that is killed takes the container process with it", async
   expect(ends.find(({ pid }) => pid === program.pid)?.signal).toBe(SIGKILL);
   expect(ends.find(({ pid }) => pid === program.sandboxPid)?.signal).toBe(SIGKILL);
 });
+
+requires(
+  "root",
+  "cloche",
+  "busybox",
+)("kill: ends a created container by any signal's name or number; wait tells which", () =>
+  withRuntime((runtime) => {
+    const signals: Record<string, number> = { TERM: 15, SIGRTMIN: 34, "SIGRTMIN+3": 37, 64: 64, 33: 33, KILL: 9 };
+    for (const [name, number] of Object.entries(signals)) {
+      const id = runtime.create();
+      runtime.ok(["kill", id, "0"]);
+      runtime.ok(["kill", id, "WINCH"]);
+      expect(runtime.state(id).status).toBe("created");
+      runtime.ok(["kill", id, name]);
+      expect([name, runtime.ok(["wait", id])]).toEqual([name, `${128 + number}\n`]);
+      runtime.ok(["delete", id]);
+    }
+  }),
+);
