@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { parseMountOptions } from "../specutils/mount-options.ts";
-import type { Device, Spec } from "../specutils/spec.ts";
+import type { Device, Mount, Spec } from "../specutils/spec.ts";
 import { openTreeOps } from "./mounts.ts";
 import { op, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, TARGET } from "./protocol.ts";
@@ -39,11 +39,11 @@ const LINKS: readonly [string, string][] = [
 
 /** Whether /dev is the container's own. A /dev bound from elsewhere is left as it is. */
 function hasOwnDev(spec: Spec): boolean {
-  return !(spec.mounts ?? []).some(
-    ({ destination, type, options }) =>
-      path.posix.normalize(destination).replace(/\/$/, "") === "/dev" &&
-      parseMountOptions(options ?? [], type).bind !== false,
-  );
+  return !mountsAt(spec, "/dev").some(({ type, options }) => parseMountOptions(options ?? [], type).bind !== false);
+}
+
+function mountsAt({ mounts = [] }: Spec, wanted: string): Mount[] {
+  return mounts.filter(({ destination }) => path.posix.normalize(`/${destination}`).replace(/\/$/, "") === wanted);
 }
 
 /**
@@ -64,7 +64,9 @@ export function planDevices(plan: Plan, spec: Spec, root: number, useBinds: bool
   if (!isOwn) return;
   const links = existsSync("/proc/kcore") ? [...LINKS, ["/dev/core", "/proc/kcore"] as const] : LINKS;
   for (const [link, target] of links) plan.container.push(op(OP.SYMLINK, `link ${link}`, [root], [link, target]));
-  // The multiplexer of the container's own devpts, whatever the image has there.
+  // The multiplexer of the container's own devpts, whatever the image has there. Without one, what is there stays: with "/" for
+  // a root it is the host's.
+  if (mountsAt(spec, "/dev/pts").length === 0) return;
   plan.container.push(op(OP.SYMLINK, "link /dev/ptmx", [root], ["/dev/ptmx", "pts/ptmx"], OP_FLAG.REPLACE));
 }
 

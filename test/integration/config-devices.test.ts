@@ -157,3 +157,14 @@ itIsOurs("a /dev that is bound from the host stays as it is", () =>
     expect(output).toBe("marker\n");
   }),
 );
+
+itIsOurs("a root that has its own /dev, and no devpts mounted in it, keeps its /dev/ptmx", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.mounts = spec.mounts.filter(({ destination }) => !destination.startsWith("/dev"));
+      spec.process.args = ["cat", "/dev/ptmx"];
+    });
+    writeFileSync(path.join(bundle, "rootfs/dev/ptmx"), "of the image");
+    expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("of the image");
+  }),
+);
