@@ -79,7 +79,7 @@ export function planMounts(context: MountContext): Op[] {
   context.spec.mounts?.forEach((mount, index) => {
     const options = parseMountOptions(mount.options ?? [], mount.type);
     const what = describe(mount, index, options);
-    if (options.remount) planRemount(context, mount, options, what);
+    if (isChange(mount, options)) planRemount(context, mount, options, what);
     else if (options.bind !== false) planBind(context, mount, index, options, what);
     else if (mount.type === "cgroup") planCgroupMount(context, mount, options, what, late);
     else planFileSystem(context, mount, index, options, what, late);
@@ -87,7 +87,13 @@ export function planMounts(context: MountContext): Op[] {
   return late;
 }
 
+/** Whether a mount that is there already is to be changed: its attributes, or nothing but its propagation (mount(8)). */
+function isChange({ type }: Mount, { remount, bind, propagation }: ParsedMountOptions): boolean {
+  return remount || (bind === false && propagation.length > 0 && (type === undefined || type === "none"));
+}
+
 function describe(mount: Mount, index: number, options: ParsedMountOptions): string {
+  if (isChange(mount, options)) return `mounts[${index}]: change the mount at ${JSON.stringify(mount.destination)}`;
   const source = options.bind === false ? (mount.type ?? mount.source ?? "") : (mount.source ?? "");
   return `mounts[${index}]: mount ${JSON.stringify(source)} at ${JSON.stringify(mount.destination)}`;
 }

@@ -313,6 +313,23 @@ itIsOurs("mounts: remount changes a mount's attributes and its file system's opt
   }),
 );
 
+itIsOurs("mounts: propagation alone changes a mount that is there; without one it is an error", () =>
+  withRuntime((runtime) => {
+    const info = mountinfo(runtime, (spec) => {
+      spec.mounts.push({ destination: "/dev/shm", options: ["shared"] });
+      spec.mounts.push({ destination: "/dev/mqueue", type: "none", options: ["unbindable"] });
+    });
+    expect(mountAt(info, "/dev/shm").tags).toMatch(/^shared:\d+$/);
+    expect(mountAt(info, "/dev/mqueue").tags).toBe("unbindable");
+    for (const options of [["slave"], ["remount", "ro"]]) {
+      const reason = refusal(runtime, (spec) => {
+        spec.mounts.push({ destination: "/etc", options });
+      });
+      expect(reason).toContain('mounts[6]: change the mount at "/etc": invalid argument');
+    }
+  }),
+);
+
 for (const [option, wanted] of [
   ["private", /^$/],
   ["slave", /^$/],
