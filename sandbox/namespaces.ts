@@ -7,7 +7,8 @@ import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
 import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, SYNC } from "./protocol.ts";
 
-const O_RDONLY = 0;
+/** O_RDONLY, and no waiting for whatever is there instead of a namespace: a FIFO, a terminal. */
+const O_WITHOUT_WAITING = 0o4400; // O_NONBLOCK | O_NOCTTY
 
 /** New namespaces that the host stage unshares, so that the sandbox process holds them too. */
 const UNSHARED: readonly NamespaceType[] = ["user", "network", "ipc", "uts", "time"];
@@ -48,7 +49,7 @@ export function mountReturnOp(plan: Plan, linux: Linux | undefined): Op {
   const path = choice.kind === "path" ? choice.path : "/proc/self/ns/mnt";
   const slot = plan.slot();
   const what = `linux.namespaces: enter mount namespace ${JSON.stringify(path)}`;
-  plan.host.push(openOp(slot, path, O_RDONLY, what));
+  plan.host.push(openOp(slot, path, O_WITHOUT_WAITING, what));
   return op(OP.SETNS, what, [slot, NAMESPACES.mount.flag]);
 }
 
@@ -59,7 +60,7 @@ export function planJoins(plan: Plan, linux: Linux | undefined): void {
   const entries = joined.map(({ type, path = "" }) => {
     const slot = plan.slot();
     const what = `linux.namespaces: join ${type} namespace ${JSON.stringify(path)}`;
-    plan.host.push(openOp(slot, path, O_RDONLY, what));
+    plan.host.push(openOp(slot, path, O_WITHOUT_WAITING, what));
     return { type, slot, what };
   });
   const join = (entry: (typeof entries)[number], flags: number) => {

@@ -138,6 +138,55 @@ for (const [name, change] of Object.entries(ROOTS)) {
     }));
 }
 
+const NAMESPACE_FILES: Record<string, (file: string) => void> = {
+  "is missing": () => {},
+  "is a FIFO": (file) => execFileSync("mkfifo", [file]),
+  "is a regular file": (file) => writeFileSync(file, ""),
+  "is a directory": (file) => mkdirSync(file),
+  "is a link to itself": (file) => symlinkSync("file", file),
+  "is a device": (file) => symlinkSync("/dev/zero", file),
+  "is a namespace of another type": (file) => symlinkSync("/proc/self/ns/uts", file),
+};
+
+for (const [name, make] of Object.entries(NAMESPACE_FILES)) {
+  it(`a namespace whose path ${name} is refused in time, in one line that names it`, () =>
+    withRuntime((runtime) => {
+      const file = path.join(runtime.directory, "file");
+      make(file);
+      const bundle = runtime.bundle((spec) => {
+        spec.linux.namespaces = spec.linux.namespaces.map((entry) =>
+          entry.type === "network" ? { type: "network", path: file } : entry,
+        );
+      });
+      const result = runtime.run(["run", "--bundle", bundle, runtime.id()], { timeoutMs: 10_000 });
+      expect(result.exitCode).not.toBe(0);
+      expect(result.stderr).toContain("linux.namespaces");
+      expectClean(runtime, result, name);
+    }));
+}
+
+const SOURCES: Record<string, (file: string) => void> = {
+  "a FIFO": (file) => execFileSync("mkfifo", [file]),
+  "a device": (file) => execFileSync("mknod", [file, "c", "1", "5"]),
+  "a link to a file": (file) => symlinkSync("/etc/hostname", file),
+};
+
+for (const [name, make] of Object.entries(SOURCES)) {
+  it(`neighbour: the source of a bind mount may be ${name}, which is bound and not opened`, () =>
+    withRuntime((runtime) => {
+      const file = path.join(runtime.directory, "file");
+      make(file);
+      const bundle = runtime.bundle((spec) => {
+        spec.process.args = ["test", "-e", "/target"];
+        spec.mounts.push({ destination: "/target", type: "bind", source: file, options: ["bind"] });
+      });
+      expect(runtime.run(["run", "--bundle", bundle, runtime.id()], { timeoutMs: 10_000 })).toMatchObject({
+        exitCode: 0,
+        stderr: "",
+      });
+    }));
+}
+
 it("a bundle that is gone, no directory, or named with control characters is refused in one line", () =>
   withRuntime((runtime) => {
     writeFileSync(path.join(runtime.directory, "file"), "");
