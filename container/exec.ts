@@ -1,5 +1,6 @@
 /** `exec`: another process inside a container (runc's `exec`). */
 import { closeSync } from "node:fs";
+import { constants } from "node:os";
 import { isFrozen } from "../sandbox/cgroups/freeze.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
@@ -9,7 +10,7 @@ import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { readConfig, readProcess } from "../specutils/config.ts";
-import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
+import { ClocheError, messageOf, SyscallError, UsageError } from "../specutils/errors.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
@@ -70,14 +71,10 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   const listenFds = inheritedListenFds();
   const preserveFds = options.preserveFds + listenFds;
   checkPreserved(preserveFds);
-  const pid = record.process?.pid ?? 0;
-  const pidfd = pidfdOpen(pid);
+  const { pid, pidfd } = openContainerProcess(record);
   const undo = new UndoStack();
   const started: { pid: number; terminalFd: number | undefined } = { pid: 0, terminalFd: undefined };
   try {
-    // Compared after the pidfd was opened: from now on it stands for the container's process, or for nobody.
-    if (record.process === undefined || !isAlive(record.process))
-      throw refusal("exec", { ...record, status: "stopped" });
     const plan = planExec({
       id: record.id,
       pid,
@@ -86,6 +83,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       env: programEnvironment(process, `/proc/${pid}/root`, listenFds),
       seccomp: seccompOf(context, record),
       preserveFds,
+      settings: record.linux ?? {},
       currentLimit,
       debug: context.debug,
       warn: context.warn,
@@ -104,6 +102,8 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       await conversation.answer(handlers, undefined);
       // Only now: conmon takes a pid file as the sign that the command could be executed.
       if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
+      // It has become its program: from here on it is the caller's.
+      undo.clear();
       closeSync(conversation.socket);
       return options.detach ? 0 : waitFor(started.pid, started.terminalFd);
     } finally {
@@ -118,6 +118,23 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   } finally {
     closeSync(pidfd);
   }
+}
+
+/** A pidfd that stands for the container process from now on. @throws StatusError when that has ended */
+function openContainerProcess(record: SavedContainer): { pid: number; pidfd: number } {
+  const { id, process } = record;
+  let pidfd: number | undefined;
+  try {
+    if (process !== undefined) pidfd = pidfdOpen(process.pid);
+    // Compared after the pidfd was opened, since the pid may have gone to another process before.
+    if (process !== undefined && pidfd !== undefined && isAlive(process)) return { pid: process.pid, pidfd };
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.errno !== constants.errno.ESRCH) {
+      throw new ClocheError(`cannot exec in container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
+    }
+  }
+  if (pidfd !== undefined) closeSync(pidfd);
+  throw refusal("exec", { ...record, status: "stopped" });
 }
 
 function checkStatus(record: SavedContainer, ignorePaused: boolean): void {

@@ -148,6 +148,10 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
     ownUserNamespace: namespaceChoice(spec.linux, "user").kind !== "host",
     systemdCgroup: context.systemdCgroup,
   };
+  const { personality, memoryPolicy } = spec.linux ?? {};
+  if (personality !== undefined || memoryPolicy !== undefined) {
+    record.linux = { ...(personality && { personality }), ...(memoryPolicy && { memoryPolicy }) };
+  }
   const { poststart, poststop } = spec.hooks ?? {};
   if (poststart !== undefined || poststop !== undefined) {
     record.hooks = { ...(poststart && { poststart }), ...(poststop && { poststop }) };

@@ -5,6 +5,7 @@
  */
 
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
+import type { ProcessSettings } from "../sandbox/process.ts";
 import type { ProcessRef } from "../specutils/process-ref.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Hooks, Status } from "../specutils/spec.ts";
@@ -56,6 +57,8 @@ export interface SavedContainer {
   seccompListener?: { path: string; metadata?: string };
   /** The resctrl group, or monitoring group, that was made for the container, absolute. */
   intelRdtDir?: string;
+  /** What of `linux` holds for each of its processes, also for those that `exec` adds. */
+  linux?: ProcessSettings;
   /** The `tasks` files of its resctrl groups, absolute; the first one is that of the group with the schemata. */
   intelRdtTasks?: string[];
   exit?: ExitRecord;
@@ -145,6 +148,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
     (value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"]),
   ),
   intelRdtDir: optional(isString),
+  linux: optional(isObject),
   intelRdtTasks: optional(isStringArray),
   exit: optional(isExit),
   systemdCgroup: isBoolean,

@@ -6,21 +6,16 @@
  * masks come after all mounts, and before the pivot, while the host's /dev/null can still be copied.
  */
 import { UnsupportedError } from "../specutils/errors.ts";
-import {
-  MEMORY_POLICY_FLAGS,
-  MEMORY_POLICY_MODES,
-  NAMESPACES,
-  PERSONALITY_DOMAINS,
-} from "../specutils/kernel-names.ts";
+import { NAMESPACES } from "../specutils/kernel-names.ts";
 import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
-import type { Hook, MemoryPolicy, Process, Spec } from "../specutils/spec.ts";
+import type { Hook, Process, Spec } from "../specutils/spec.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { isSelinuxEnabled } from "./host.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
 import { isNew, mountReturnOp, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
-import { cpuMask, hookOp, needsProc, planProgram, planRaisedLimits } from "./process.ts";
+import { hookOp, needsProc, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
@@ -151,7 +146,7 @@ function planInside(
   }
   // While it was open, /proc/self/fd/N in process.cwd or process.args could have named it (CVE-2024-21626).
   ops.push(op(OP.CLOSE, "root.path: close", [root]));
-  planKernelSettings(plan, spec);
+  plan.container.push(...settingOps(spec.linux ?? {}));
   if (spec.process === undefined) {
     ops.push(op(OP.WAIT_START, "wait for start", [start]));
     return;
@@ -258,27 +253,6 @@ export function sysctlPath(key: string): string {
   const separator = /[./]/.exec(key)?.[0];
   if (separator === "/") return key;
   return key.replace(/[./]/g, (character) => (character === "." ? "/" : "."));
-}
-
-function planKernelSettings(plan: Plan, { linux }: Spec): void {
-  const personality = linux?.personality;
-  if (personality !== undefined) {
-    const domain = PERSONALITY_DOMAINS[personality.domain as keyof typeof PERSONALITY_DOMAINS];
-    plan.container.push(op(OP.PERSONALITY, "linux.personality", [domain]));
-  }
-  if (linux?.memoryPolicy !== undefined) plan.container.push(memoryPolicyOp(linux.memoryPolicy));
-}
-
-function memoryPolicyOp({ mode, nodes = "", flags = [] }: MemoryPolicy): Op {
-  const modeBits = MEMORY_POLICY_MODES[mode as keyof typeof MEMORY_POLICY_MODES];
-  const flagBits = flags.reduce(
-    (bits, flag) => bits | MEMORY_POLICY_FLAGS[flag as keyof typeof MEMORY_POLICY_FLAGS],
-    0,
-  );
-  const mask = nodes === "" ? new Uint8Array() : cpuMask(nodes);
-  // The kernel reads one bit less than it is told.
-  const bits = mask.length === 0 ? 0 : mask.length * 8;
-  return op(OP.MEMORY_POLICY, "linux.memoryPolicy", [modeBits | flagBits, bits], [mask]);
 }
 
 function hookOps(kind: string, hooks: Hook[] | undefined): Op[] {

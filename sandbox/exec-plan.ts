@@ -3,7 +3,7 @@ import { readlinkSync } from "node:fs";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
 import { op, openOp, Plan } from "./plan.ts";
-import { cpuMask, needsProc, planProgram, planRaisedLimits } from "./process.ts";
+import { cpuMask, needsProc, type ProcessSettings, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
@@ -19,6 +19,7 @@ export interface ExecPlanInput {
   env: readonly string[];
   seccomp: CompiledSeccomp | undefined;
   preserveFds: number;
+  settings?: ProcessSettings;
   currentLimit(resource: number): [bigint, bigint];
   debug(message: string): void;
   warn(message: string): void;
@@ -58,6 +59,7 @@ export function planExec(input: ExecPlanInput): Plan {
     ops.push(op(OP.CONSOLE, "process.terminal: open a terminal", [root, height, width, process.user.uid]));
   }
   ops.push(op(OP.CLOSE, "close the container's root", [root]));
+  ops.push(...settingOps(input.settings ?? {}));
   planProgram({
     plan,
     process,

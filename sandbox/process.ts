@@ -5,9 +5,16 @@
 import { capabilityMask } from "../specutils/capabilities.ts";
 import { parseCpuList } from "../specutils/cpu-list.ts";
 import { UnsupportedError } from "../specutils/errors.ts";
-import { IO_PRIORITY_CLASSES, SCHEDULER_FLAGS, SCHEDULER_POLICIES } from "../specutils/kernel-names.ts";
+import {
+  IO_PRIORITY_CLASSES,
+  MEMORY_POLICY_FLAGS,
+  MEMORY_POLICY_MODES,
+  PERSONALITY_DOMAINS,
+  SCHEDULER_FLAGS,
+  SCHEDULER_POLICIES,
+} from "../specutils/kernel-names.ts";
 import { rlimitNumber } from "../specutils/rlimits.ts";
-import type { Hook, Process, Scheduler } from "../specutils/spec.ts";
+import type { Hook, Linux, MemoryPolicy, Process, Scheduler } from "../specutils/spec.ts";
 import { isAppArmorEnabled, isSelinuxEnabled } from "./host.ts";
 import { type Op, op, type Plan } from "./plan.ts";
 import { NO_SLOT, OP, OP_FLAG } from "./protocol.ts";
@@ -173,6 +180,32 @@ export function schedulerAttributes(scheduler: Scheduler): Uint8Array {
   view.setBigUint64(32, deadline, true);
   view.setBigUint64(40, period, true);
   return bytes;
+}
+
+/** What of `linux` holds for each process of a container (config-linux.md#personality, #memory-policy). */
+export type ProcessSettings = Pick<Linux, "personality" | "memoryPolicy">;
+
+/** Ops for them. Their names have been checked. */
+export function settingOps({ personality, memoryPolicy }: ProcessSettings): Op[] {
+  const ops: Op[] = [];
+  if (personality !== undefined) {
+    const domain = PERSONALITY_DOMAINS[personality.domain as keyof typeof PERSONALITY_DOMAINS];
+    ops.push(op(OP.PERSONALITY, "linux.personality", [domain]));
+  }
+  if (memoryPolicy !== undefined) ops.push(memoryPolicyOp(memoryPolicy));
+  return ops;
+}
+
+function memoryPolicyOp({ mode, nodes = "", flags = [] }: MemoryPolicy): Op {
+  const modeBits = MEMORY_POLICY_MODES[mode as keyof typeof MEMORY_POLICY_MODES];
+  const flagBits = flags.reduce(
+    (bits, flag) => bits | MEMORY_POLICY_FLAGS[flag as keyof typeof MEMORY_POLICY_FLAGS],
+    0,
+  );
+  const mask = nodes === "" ? new Uint8Array() : cpuMask(nodes);
+  // The kernel reads one bit less than it is told.
+  const bits = mask.length === 0 ? 0 : mask.length * 8;
+  return op(OP.MEMORY_POLICY, "linux.memoryPolicy", [modeBits | flagBits, bits], [mask]);
 }
 
 /** A CPU list as the mask of sched_setaffinity(2). */

@@ -244,3 +244,17 @@ itIsOurs(
       }),
     ),
 );
+
+itIsOurs("linux.personality and memoryPolicy hold for exec, too", () =>
+  withRuntime((runtime) => {
+    const id = runtime.create((spec) => {
+      spec.linux.personality = { domain: "LINUX32" };
+      spec.linux.memoryPolicy = { mode: "MPOL_BIND", nodes: "0" };
+    });
+    const output = runtime.ok(["exec", id, "sh", "-c", "uname -m; grep -c ' bind:0 ' /proc/self/numa_maps"]);
+    const [machine, regions] = lines(output);
+    expect(machine).toBe(process.arch === "x64" ? "i686" : "armv8l");
+    expect(Number(regions)).toBeGreaterThan(0);
+    runtime.ok(["delete", "--force", id]);
+  }),
+);
