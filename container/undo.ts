@@ -11,6 +11,11 @@ export class UndoStack {
     this.#steps.push(step);
   }
 
+  /** Forgets every step: what was done stays. */
+  clear(): void {
+    this.#steps.length = 0;
+  }
+
   /** Runs and forgets every step. One that fails is logged and does not keep the others from running. */
   async run(context: Context): Promise<void> {
     for (const step of this.#steps.splice(0).reverse()) {
