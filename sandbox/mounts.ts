@@ -20,11 +20,11 @@ import {
   type ParsedMountOptions,
   parseMountOptions,
 } from "../specutils/mount-options.ts";
-import type { IdMapping, Mount, Spec } from "../specutils/spec.ts";
+import type { Mount, Spec } from "../specutils/spec.ts";
 import { planCgroupMount } from "./cgroup-mounts.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { mappingText, namespaceChoice } from "./namespaces.ts";
-import { type Op, op, type Plan } from "./plan.ts";
+import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { NO_SLOT, OP, OP_FLAG, TARGET } from "./protocol.ts";
 
 const AT_RECURSIVE = 0x8000;
@@ -200,12 +200,17 @@ function planIdMap(
   options: ParsedMountOptions,
 ): Op[] {
   const what = `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`;
-  const pick = (own: IdMapping[] | undefined, container: IdMapping[] | undefined) =>
-    mappingText(own !== undefined && own.length > 0 ? own : (container ?? []));
   const namespace = plan.slot();
-  const uids = pick(mount.uidMappings, spec.linux?.uidMappings);
-  const gids = pick(mount.gidMappings, spec.linux?.gidMappings);
-  plan.host.push(op(OP.ID_MAP, what, [namespace], [uids, gids]));
+  const { uidMappings = [], gidMappings = [] } = mount;
+  const hasOwn = uidMappings.length > 0;
+  const user = namespaceChoice(spec.linux, "user");
+  if (!hasOwn && user.kind === "path") {
+    plan.host.push(openOp(namespace, user.path, 0, what));
+  } else {
+    const uids = hasOwn ? uidMappings : (spec.linux?.uidMappings ?? []);
+    const gids = hasOwn ? gidMappings : (spec.linux?.gidMappings ?? []);
+    plan.host.push(op(OP.ID_MAP, what, [namespace], [mappingText(uids), mappingText(gids)]));
+  }
   const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(namespace + 1) << 32n];
   return [
     op(OP.MOUNT_SETATTR, what, args, [], options.idmap === "ridmap" ? OP_FLAG.RECURSIVE : 0),

@@ -421,6 +421,20 @@ itIsOurs("mounts: idmap shifts a bind mount's ids by the mount's own mappings, o
   }),
 );
 
+itIsOurs("mounts: idmap by the mappings of a user namespace that is joined", () =>
+  withRuntime((runtime) => {
+    const directory = source(runtime);
+    chownSync(path.join(directory, "file"), 1000, 2000);
+    const pod = runtime.create((spec) => mapIds(spec));
+    const output = sh(runtime, "stat -c %u:%g /home/file", (spec) => {
+      spec.linux.namespaces.push({ type: "user", path: `/proc/${runtime.state(pod).pid}/ns/user` });
+      spec.mounts.push({ destination: "/home", type: "bind", source: directory, options: ["bind", "idmap"] });
+    });
+    expect(output).toBe("1000:2000\n");
+    runtime.ok(["delete", "--force", pod]);
+  }),
+);
+
 itIsOurs("mounts: the mappings of a new file system", () =>
   withRuntime((runtime) => {
     const output = sh(runtime, "stat -c %u:%g /data", (spec) => {
