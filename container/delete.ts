@@ -8,7 +8,7 @@ import type { SavedContainer } from "./record.ts";
 import { salvageRemains } from "./salvage.ts";
 import { hookState } from "./state.ts";
 import { checkAllowed } from "./status.ts";
-import { findKey, removeRecord, withContainer, withLock } from "./store.ts";
+import { findKey, removeRecord, removeTraces, withContainer, withLock } from "./store.ts";
 
 /**
  * Removes a container that has stopped or, as with runc, that was created and not started. With `force` also one that
@@ -34,7 +34,7 @@ export async function deleteContainer(context: Context, id: string, options: { f
       { exact: true },
     );
   } catch (error) {
-    if (options.force && error instanceof NotFoundError) return;
+    if (options.force && error instanceof NotFoundError) return removeTraces(context.root, id);
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }

@@ -18,7 +18,7 @@ const SANDBOX_TIMEOUT_MS = 1000;
 /** What of a record is needed to undo what it stands for. */
 export type Remains = Pick<
   SavedContainer,
-  "id" | "sandboxId" | "process" | "sandbox" | "cgroup" | "intelRdtDir" | "startSocket"
+  "id" | "sandboxId" | "process" | "sandbox" | "cgroup" | "reservedCgroupDirs" | "intelRdtDir" | "startSocket"
 >;
 
 /**
@@ -29,7 +29,7 @@ export type Remains = Pick<
  * @throws ClocheError, SyscallError, UnsupportedError: what cannot be killed or removed
  */
 export async function destroyContainer(container: Remains): Promise<void> {
-  const { process, cgroup, sandbox, intelRdtDir, startSocket } = container;
+  const { process, cgroup, reservedCgroupDirs, sandbox, intelRdtDir, startSocket } = container;
   const hasMembers = cgroup !== undefined && cgroup.driver !== "disabled";
   if (process !== undefined) signalProcess(process, constants.signals.SIGKILL);
   if (hasMembers) {
@@ -42,6 +42,10 @@ export async function destroyContainer(container: Remains): Promise<void> {
   if (hasMembers) {
     const { removeCgroup } = await import("../sandbox/cgroups/remove.ts");
     await removeCgroup(cgroup);
+  }
+  if (reservedCgroupDirs !== undefined) {
+    const { removeReserved } = await import("../sandbox/cgroups/reserve.ts");
+    removeReserved(reservedCgroupDirs);
   }
   if (intelRdtDir !== undefined) removeDirectory(intelRdtDir);
   if (startSocket !== undefined) removeFile(startSocket);

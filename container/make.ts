@@ -18,7 +18,7 @@ import {
   type SyncReply,
   type SyncRequest,
 } from "../sandbox/launch.ts";
-import type { Plan } from "../sandbox/plan.ts";
+import { opName, type Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { ownProcessRef, processRef } from "../specutils/process-ref.ts";
@@ -32,7 +32,7 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
 import { programEnvironment } from "./environment.ts";
-import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
+import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
 import { currentLimit } from "./limits.ts";
 import { writeMappings } from "./mappings.ts";
@@ -49,7 +49,7 @@ export interface MadeContainer {
   launched: Launch;
   /** The master of the terminal, when it is ours to relay. */
   terminalFd: number | undefined;
-  /** Takes everything back: for a caller that fails later. */
+  /** Takes everything back and runs the poststop hooks: for a caller that fails later. */
   undo(): Promise<void>;
 }
 
@@ -96,8 +96,8 @@ class Making {
   readonly #prepared: Prepared;
   readonly #record: SavedContainer;
   readonly #undo: UndoStack;
+  readonly #hooks = new HookTurns();
   #terminalFd: number | undefined;
-  #hookFiles: HookFiles | undefined;
   #hostPid = 0;
   /** Whether any hook has been called. */
   hasRunHooks = false;
@@ -117,7 +117,7 @@ class Making {
     });
     const launched = this.#launch();
     const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED);
-    this.#hookFiles?.close();
+    this.#hooks.close();
     if (created === undefined) throw helperDied();
     reapEnded();
     this.#noteProcess(created);
@@ -134,7 +134,10 @@ class Making {
       record: this.#record,
       launched,
       terminalFd: this.#terminalFd,
-      undo: () => this.#undo.run(this.#context),
+      undo: async () => {
+        await this.#undo.run(this.#context);
+        await runPoststopHooks(this.#context, this.#record);
+      },
     };
   }
 
@@ -151,9 +154,7 @@ class Making {
         startFd = listenAt(startSocket, SOCK.SEQPACKET);
         opened.push(startFd);
       }
-      const launched = launch(this.#plan(exitFd, startFd), () =>
-        this.#hookFiles === undefined ? "" : lastOutput(this.#hookFiles.outputFd),
-      );
+      const launched = launch(this.#plan(exitFd, startFd), () => this.#hooks.output());
       this.#hostPid = launched.hostPid;
       this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
       return launched;
@@ -165,7 +166,7 @@ class Making {
   #plan(exitFd: number, startFd: number | undefined): Plan {
     const { spec, rootfs, cgroup, seccomp, preserveFds, listenFds } = this.#prepared;
     const { id, bundle, noPivot, noNewKeyring } = this.#options;
-    return planCreate({
+    const plan = planCreate({
       id,
       spec,
       bundle,
@@ -182,6 +183,8 @@ class Making {
       debug: this.#context.debug,
       warn: this.#context.warn,
     });
+    for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
+    return plan;
   }
 
   #handlers(): SyncHandlers {
@@ -209,9 +212,7 @@ class Making {
       [SYNC.HOOK]: (request) => {
         this.#noteProcess(request);
         this.hasRunHooks = true;
-        this.#hookFiles?.close();
-        this.#hookFiles = openHookFiles(containerHookState(this.#record));
-        return { fds: [this.#hookFiles.stdinFd, this.#hookFiles.outputFd] };
+        return this.#hooks.next(containerHookState(this.#record));
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {
         if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
@@ -234,6 +235,7 @@ class Making {
     if (cgroup.driver === "systemd") return undefined;
     const ref = await createCgroup(cgroup);
     this.#record.cgroup = ref;
+    delete this.#record.reservedCgroupDirs;
     await this.#save();
     return cgroupReply(ref, this.#record.ownUserNamespace);
   }
@@ -245,6 +247,7 @@ class Making {
     if (cgroup.driver === "systemd") {
       const ref = await createCgroup(cgroup, pid);
       this.#record.cgroup = ref;
+      delete this.#record.reservedCgroupDirs;
       await this.#save();
     } else if (this.#record.cgroup !== undefined) {
       moveIntoCgroup(this.#record.cgroup, pid, this.#record.ownUserNamespace);
@@ -269,7 +272,14 @@ class Making {
   async #moveNetDevices(netDevices: Record<string, NetDevice>, pid: number): Promise<void> {
     const { moveNetDevices } = await import("../sandbox/net-devices.ts");
     const moved = moveNetDevices(netDevices, pid);
-    this.#undo.push(() => moved.moveBack());
+    // Left open when all goes well: both sockets are needed for as long as this process may have to take things back.
+    this.#undo.push(() => {
+      try {
+        moved.moveBack();
+      } finally {
+        moved.close();
+      }
+    });
   }
 
   #noteProcess({ pid }: SyncRequest): number {
@@ -290,6 +300,7 @@ class Making {
       (saved) => {
         Object.assign(saved, record);
         if (record.creator === undefined) delete saved.creator;
+        if (record.reservedCgroupDirs === undefined) delete saved.reservedCgroupDirs;
       },
       { exact: true },
     );

@@ -4,6 +4,7 @@ import path from "node:path";
 import { errorReason } from "../sandbox/cgroups/files.ts";
 import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
+import { dirsToMake } from "../sandbox/cgroups/reserve.ts";
 import type { CgroupPlan } from "../sandbox/cgroups/types.ts";
 import { findResctrl } from "../sandbox/intel-rdt.ts";
 import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
@@ -152,6 +153,8 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
   if (personality !== undefined || memoryPolicy !== undefined) {
     record.linux = { ...(personality && { personality }), ...(memoryPolicy && { memoryPolicy }) };
   }
+  const reserved = dirsToMake(prepared.cgroup);
+  if (reserved.length > 0) record.reservedCgroupDirs = reserved;
   const { poststart, poststop } = spec.hooks ?? {};
   if (poststart !== undefined || poststop !== undefined) {
     record.hooks = { ...(poststart && { poststart }), ...(poststop && { poststop }) };

@@ -22,6 +22,7 @@ const full: Required<SavedContainer> = {
   seccompFilter: "key",
   seccompListener: { path: "/run/agent.sock", metadata: "m" },
   intelRdtDir: "/x",
+  reservedCgroupDirs: ["/x"],
   linux: { personality: { domain: "LINUX32" }, memoryPolicy: { mode: "MPOL_LOCAL" } },
   intelRdtTasks: ["/sys/fs/resctrl/c1/tasks"],
   exit: { exitCode: 1, at: "2026-01-01T00:00:00.000000000Z" },

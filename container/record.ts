@@ -46,6 +46,8 @@ export interface SavedContainer {
   process?: ProcessRef;
   sandbox?: ProcessRef;
   cgroup?: CgroupRef;
+  /** The directories that its cgroup will have, from before they are made until `cgroup` says which there are. */
+  reservedCgroupDirs?: string[];
   /** Whether the container process is PID 1 of a pid namespace of its own, so that its end ends everything in there. */
   ownPidNamespace: boolean;
   /** Whether it is in a user namespace other than the one that `create` was called in. */
@@ -140,6 +142,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   process: optional(isProcessRef),
   sandbox: optional(isProcessRef),
   cgroup: optional(isCgroup),
+  reservedCgroupDirs: optional(isStringArray),
   ownPidNamespace: isBoolean,
   ownUserNamespace: isBoolean,
   hooks: optional(isHooks),

@@ -5,11 +5,11 @@
  * Reading alone needs no lock, since a state file is replaced in one step.
  */
 
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
 import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
-import { acquireLock } from "../statefile/lock.ts";
+import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
 import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
 import { exitOfZombie, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
@@ -117,6 +117,18 @@ export function removeRecord(root: string, record: ContainerKey): void {
   removeFile(temporaryPath(path));
   removeFile(path);
   removed.add(record);
+}
+
+/** Removes what a `create` that was killed before it had saved its record may have left of a container that is not there. */
+export async function removeTraces(root: string, id: string): Promise<void> {
+  const lock = lockPath(root, id);
+  removeDeadClaims(lock);
+  const files = [temporaryPath(statePath(root, id, id)), exitPath(root, id, id)];
+  if (![lock, ...files].some((file) => lstatSync(file, { throwIfNoEntry: false }) !== undefined)) return;
+  await withLock(root, id, () => {
+    // Created again while we waited: then they are the new one's.
+    if (findExact(root, id) === undefined) files.forEach(removeFile);
+  });
 }
 
 const removed = new WeakSet<ContainerKey>();

@@ -9,9 +9,21 @@
  * A dead owner's lock goes over to one of those who want it, see `takeFromDead`.
  */
 
-import { lstatSync, lutimesSync, readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  lutimesSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { ClocheError } from "../specutils/errors.ts";
 import { isAlive, ownProcessRef } from "../specutils/process-ref.ts";
+import { removeFile } from "./atomic-file.ts";
 
 /** How long to wait for a living holder. Nobody holds a lock while it waits for something outside, such as a hook. */
 const WAIT_LIMIT_MS = 30_000;
@@ -128,6 +140,18 @@ function takeFromDead(path: string, owner: string): boolean {
   }
   renameSync(claim, path);
   return true;
+}
+
+/** Removes claims to the lock at `path` whose claimants were killed before they had it. */
+export function removeDeadClaims(path: string): void {
+  const directory = dirname(path);
+  if (!existsSync(directory)) return;
+  for (const name of readdirSync(directory)) {
+    const claim = `${directory}/${name}`;
+    if (!claim.startsWith(`${path}.break.`)) continue;
+    const claimant = readOwner(claim);
+    if (claimant !== undefined && !isOwnerAlive(claimant, claim)) removeFile(claim);
+  }
 }
 
 /** `<pid> <start time> <pid namespace> <boot id>`, the name of this process as an owner. */

@@ -14,11 +14,9 @@ import { setDeviceFilter } from "./device-filter.ts";
 import { writeV1Devices } from "./devices.ts";
 import { applyWrites, errorReason, makeCgroupDir, readValue, removeCgroupTree, writeValue } from "./files.ts";
 import { joinCgroup } from "./join.ts";
+import { candidatePaths } from "./reserve.ts";
 import { enableControllers } from "./subtree-control.ts";
 import type { CgroupHierarchy, CgroupPlan, CgroupRef } from "./types.ts";
-
-/** Other containers that want the same name of ours, under other state roots. */
-const MAX_NAME_ATTEMPTS = 1000;
 
 /**
  * Makes the directories, writes every limit, and moves `pid` in if it is given. Limits come before the process so that
@@ -66,8 +64,7 @@ function cgroupPathOf(pid: number, version: "v1" | "v2"): string {
  */
 function claimPath(plan: CgroupPlan): { path: string; made: string[] } {
   const mount = plan.hierarchies[0]?.mount ?? "";
-  for (let attempt = 1; attempt < MAX_NAME_ATTEMPTS; attempt++) {
-    const path = attempt === 1 ? plan.path : `${plan.path}.${attempt}`;
+  for (const path of candidatePaths(plan)) {
     const made = makeDirs(mount + path, mount, path);
     if (made.length > 0) return { path, made };
   }

@@ -127,8 +127,9 @@ void keep_bounding(uint64_t mask) {
     if (mask & (1ull << capability))
       continue;
     int present = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
-    if (present < 0)
-      return; /* EINVAL: beyond the last capability that the kernel knows */
+    if (present < 0 && errno == EINVAL)
+      return; /* beyond the last capability that the kernel knows */
+    check(present);
     if (present)
       check(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0));
   }
@@ -195,10 +196,6 @@ static int wait_child(pid_t child, int pidfd, uint64_t timeout_ms) {
 }
 
 /*
- * createContainer and startContainer hooks: children in the container's namespaces, with the state on standard input. What the
- * hook prints goes to a file of cloche's, which quotes it when the hook fails.
- */
-/*
  * What the plan has in store for the program, for a hook whose file is the container's as well: limits, no_new_privs, filter.
  * Actions that ask a listener fail with ENOSYS in it, since the listener is the program's (seccomp_unotify(2)).
  */
@@ -216,6 +213,10 @@ static void confine_hook(void) {
   }
 }
 
+/*
+ * createContainer and startContainer hooks: children in the container's namespaces, with the state on standard input. What the
+ * hook prints goes to a file of cloche's, which quotes it when the hook fails.
+ */
 void run_hook(const struct plan_op *op) {
   int fds[2];
   int pidfd;

@@ -109,8 +109,13 @@ static void drop(long result) {
 static void confine(void) {
   (void)prctl(PR_SET_NAME, "cloche-sandbox", 0, 0, 0);
   check(setsid());
-  /* A directory of /proc that goes away with this process: nothing can be opened below it. */
+  /*
+   * A directory of /proc that goes away with this process: nothing can be opened below it. Kernels such as 5.10 let only its
+   * owner in, and that is the host's root while the process is not dumpable: nobody shares a pid namespace with it so far.
+   */
+  check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
   check(chroot("/proc/self/fdinfo"));
+  check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
   check(chdir("/"));
   drop(syscall(SYS_setgroups, 0, NULL));
   drop(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY));
