@@ -1,9 +1,11 @@
 /** `events`: statistics of a container and notices of its OOM kills, in runc's form. */
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { closeSync } from "node:fs";
+import type { OomWatch } from "../sandbox/cgroups/oom.ts";
 import type { CgroupStats } from "../sandbox/cgroups/stats-types.ts";
 import { UnsupportedError, UsageError } from "../specutils/errors.ts";
 import { isAlive } from "../specutils/process-ref.ts";
+import { pidfdOpen, poll } from "../specutils/syscall.ts";
 import type { Context } from "./context.ts";
 import { hasCgroup, type SavedContainer } from "./record.ts";
 import { checkAllowed } from "./status.ts";
@@ -23,8 +25,9 @@ export interface WatchOptions {
   statsOnly: boolean;
 }
 
-/** How soon the end of the container is noticed, in ms. */
-const LOOK_AGAIN_MS = 100;
+const POLLIN = 1;
+/** Ten days: what poll(2) takes is about twice that. */
+const MAX_TIMEOUT_MS = 864_000_000;
 
 /**
  * Gives statistics once per interval, and each OOM kill when it happens, until the container stops.
@@ -51,21 +54,37 @@ export async function watchEvents(
     return;
   }
   const { watchOom } = await import("../sandbox/cgroups/oom.ts");
-  const stopWatching = watchOom(cgroup, () => onEvent({ type: "oom", id: record.id }));
+  const oom = watchOom(cgroup);
   try {
-    while (await livesFor(record, intervalMs)) giveStats();
+    untilItEnds(record, intervalMs, oom, giveStats, () => onEvent({ type: "oom", id: record.id }));
   } finally {
-    stopWatching();
+    oom?.close();
   }
 }
 
-/** Lets `durationMs` pass, or less if the container stops. Returns whether it still runs. */
-async function livesFor({ process }: SavedContainer, durationMs: number): Promise<boolean> {
-  const deadline = performance.now() + durationMs;
-  for (;;) {
-    if (process === undefined || !isAlive(process)) return false;
-    const remainingMs = deadline - performance.now();
-    if (remainingMs <= 0) return true;
-    await sleep(Math.min(remainingMs, LOOK_AGAIN_MS));
+/** Calls `onInterval` and `onOom` until the container process has ended. Blocks: sleeps while there is nothing to tell. */
+function untilItEnds(
+  { process }: SavedContainer,
+  intervalMs: number,
+  oom: OomWatch | undefined,
+  onInterval: () => void,
+  onOom: () => void,
+): void {
+  if (process === undefined || !isAlive(process)) return;
+  const pidfd = pidfdOpen(process.pid);
+  try {
+    let next = performance.now() + intervalMs;
+    // A pid that another process has got meanwhile is noticed here.
+    while (isAlive(process)) {
+      const entries = [pidfd, oom?.fd ?? -1].map((fd) => ({ fd, events: POLLIN }));
+      const [hasEnded, hasOom] = poll(entries, Math.min(Math.max(0, next - performance.now()), MAX_TIMEOUT_MS));
+      if (hasOom !== 0 && oom?.take() === true) onOom();
+      if (hasEnded !== 0) return;
+      if (performance.now() < next) continue;
+      onInterval();
+      next += intervalMs;
+    }
+  } finally {
+    closeSync(pidfd);
   }
 }

@@ -206,13 +206,12 @@ test("cgroup v1: update leaves alone what docker sends as 0", async () => {
 test("cgroup v1: running out of memory is told and counted", async () => {
   const child = startScript("read go; a=$(head -c 20000000 /dev/zero | tail -c 20000000 | tr '\\0' x)");
   const ref = await makeCgroup({ resources: { memory: { limit: 8n * MIB, swap: 8n * MIB } } }, child.pid);
-  let told = 0;
-  const stop = watchOom(ref, () => {
-    told += 1;
-  });
+  const watch = watchOom(ref);
+  expect(watch?.take()).toBe(false);
   child.stdin?.end("\n");
-  await until(() => told > 0 && oomKillCount(ref) > 0, "out of memory");
-  stop();
+  await until(() => watch?.take() === true, "told that it is out of memory");
+  await until(() => oomKillCount(ref) > 0, "out of memory");
+  watch?.close();
   killCgroup(ref, 9);
   await removeCgroup(ref);
   expect(oomKillCount(ref)).toBe(0);
