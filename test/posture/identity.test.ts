@@ -82,6 +82,28 @@ for (const user of [
   );
 }
 
+for (const gid of ["4294967295", "4294967296", "-1", "0x1", "root", ""]) {
+  itCloche(`exec --additional-gids ${JSON.stringify(gid)} is refused: no group id`, () =>
+    withRuntime((runtime) => {
+      const { exitCode, stdout } = runtime.run(["exec", `--additional-gids=${gid}`, running(runtime, 1000), ...WHO]);
+      expect({ failed: exitCode !== 0, stdout }).toEqual({ failed: true, stdout: "" });
+    }),
+  );
+}
+
+for (const field of ["uid", "gid"] as const) {
+  itCloche(`process.user.${field} of 4294967295, which the kernel takes for "unchanged", is refused`, () =>
+    withRuntime((runtime) => {
+      const bundle = runtime.bundle((spec) => {
+        spec.process.user[field] = 4294967295;
+      });
+      const { exitCode, stderr } = runtime.run(["run", "--bundle", bundle, runtime.id()]);
+      expect(exitCode).not.toBe(0);
+      expect(stderr).toContain(`process.user.${field}`);
+    }),
+  );
+}
+
 it("CVE-2026-30892: exec --user 1 is uid 1, and never root", () =>
   withRuntime((runtime) => {
     const id = running(runtime, 1000);

@@ -78,6 +78,19 @@ itHostile("CVE-2016-9962: nor can root of a user namespace, with all capabilitie
   }),
 );
 
+itHostile(
+  "CVE-2016-9962: nor can a container that sees the host's processes get into sandboxes and created containers",
+  () =>
+    withRuntime(async (runtime) => {
+      runtime.create();
+      const said = await underAttack(runtime, "pry", ["true"], (spec) => {
+        spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "pid");
+      });
+      expect(said.length).toBeGreaterThan(0);
+      for (const line of said) expect(line).toMatch(/^seen [1-9]\d* helpers$/);
+    }),
+);
+
 it("neighbour of CVE-2016-9962: a container traces and reads its own processes", () =>
   withRuntime((runtime) => {
     const bundle = runtime.bundle((spec) => {
