@@ -1,4 +1,5 @@
 /** Terminals: handing the master end to the caller's socket, or relaying it to our own terminal. */
+import { constants } from "node:fs";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { followTerminalSize, NR, poll, sys, throwErrno } from "../specutils/syscall.ts";
 import { sendTo } from "../specutils/unix-socket.ts";
@@ -8,10 +9,15 @@ const TCSETS = 0x5402;
 /** struct termios of the kernel: four flag words, the line discipline and the control characters. */
 const TERMIOS_BYTES = 64;
 const POLLIN = 1;
-const POLLHUP = 0x10;
+const POLLOUT = 4;
+const F_GETFL = 3;
+const F_SETFL = 4;
 const EIO = 5;
+const EBADF = 9;
 const EAGAIN = 11;
 const BUFFER_BYTES = 65536;
+/** VEOF, twice: as it is set in a new terminal (termios(3)). */
+const END_OF_INPUT = new Uint8Array([4, 4]);
 
 /** Sends the master end to a socket of the caller's, which answers nothing and may be read after we are gone. @throws ClocheError */
 export function sendConsole(socket: string, master: number): void {
@@ -51,39 +57,70 @@ export function relayTerminal(master: number, pidfd: number): void {
   }
 }
 
+/**
+ * Neither side may keep the other waiting: a program that prints before it reads on stops reading while we do not read its
+ * output. So input is written as far as the terminal takes it, and more is read only when all of it has been taken.
+ */
 function relay(master: number, pidfd: number): void {
+  setNonBlocking(master);
   const buffer = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
-  let isInputOpen = true;
+  let input: Uint8Array | undefined = new Uint8Array();
   for (;;) {
+    const isWaiting: boolean = input !== undefined && input.length > 0;
     const entries = [
-      { fd: master, events: POLLIN },
+      { fd: master, events: isWaiting ? POLLIN | POLLOUT : POLLIN },
       { fd: pidfd, events: POLLIN },
-      { fd: isInputOpen ? 0 : -1, events: POLLIN },
+      { fd: input === undefined || isWaiting ? -1 : 0, events: POLLIN },
     ];
-    const [output = 0, end = 0, input = 0] = poll(entries, -1);
-    if (output !== 0) {
-      if (!pump(master, 1, buffer)) return;
+    const [terminal = 0, end = 0, stdin = 0] = poll(entries, -1);
+    if ((terminal & ~POLLOUT) !== 0) {
+      if (!passOutput(master, buffer)) return;
     } else if (end !== 0) {
       return; // it is over, and what it printed has been read
     }
-    if ((input & (POLLIN | POLLHUP)) !== 0 && !pump(0, master, buffer)) isInputOpen = false;
+    if (input === undefined) continue;
+    if (stdin !== 0) input = readInput();
+    if (input !== undefined && input.length > 0) input = writeInput(master, input);
   }
 }
 
-/** Passes one piece on. Returns false at the end of `from`; a terminal whose other end is closed reports EIO. */
-function pump(from: number, to: number, buffer: Uint8Array): boolean {
-  const got = sys(NR.read, from, buffer, buffer.length);
+function setNonBlocking(fd: number): void {
+  const flags = throwErrno("fcntl", "terminal", sys(NR.fcntl, fd, F_GETFL));
+  throwErrno("fcntl", "terminal", sys(NR.fcntl, fd, F_SETFL, flags | constants.O_NONBLOCK));
+}
+
+/** Passes one piece of output on. Returns false at its end: a terminal whose other end is closed reports EIO. */
+function passOutput(master: number, buffer: Uint8Array): boolean {
+  const got = sys(NR.read, master, buffer, buffer.length);
   if (got === -EAGAIN) return true;
-  if (got <= 0) {
-    if (got !== 0 && got !== -EIO) throwErrno("read", "terminal", got);
-    return false;
-  }
+  if (got === 0 || got === -EIO) return false;
+  throwErrno("read", "terminal", got);
   for (let at = 0; at < got; ) {
-    const put = sys(NR.write, to, buffer.subarray(at, got), got - at);
-    if (put === -EAGAIN) poll([{ fd: to, events: 4 }], -1);
-    else at += throwErrno("write", "terminal", put);
+    const put = sys(NR.write, 1, buffer.subarray(at, got), got - at);
+    if (put === -EAGAIN) poll([{ fd: 1, events: POLLOUT }], -1);
+    else at += throwErrno("write", "stdout", put);
   }
   return true;
+}
+
+/** One piece of our stdin; undefined if there is none, or if it is a terminal that was hung up. */
+function readInput(): Uint8Array | undefined {
+  const bytes = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
+  const got = sys(NR.read, 0, bytes, bytes.length);
+  if (got === -EAGAIN) return bytes.subarray(0, 0);
+  if (got === -EIO || got === -EBADF) return undefined;
+  // A pipe ends, a terminal does not: its program is told by the character that a user would type. It ends a line that has
+  // begun the first time, and the input the second.
+  return throwErrno("read", "stdin", got) === 0 ? END_OF_INPUT : bytes.subarray(0, got);
+}
+
+/** Writes what the terminal takes now. Returns the rest, or undefined when there will be no more. */
+function writeInput(master: number, input: Uint8Array): Uint8Array | undefined {
+  const put = sys(NR.write, master, input, input.length);
+  if (put === -EAGAIN) return input;
+  if (put === -EIO) return undefined;
+  const rest = input.subarray(throwErrno("write", "terminal", put));
+  return rest.length === 0 && input.buffer === END_OF_INPUT.buffer ? undefined : rest;
 }
 
 /** Puts our terminal into raw mode (cfmakeraw(3)) and returns its settings; undefined when stdin is none. */

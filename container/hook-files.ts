@@ -24,7 +24,11 @@ export function openHookFiles(state: State): HookFiles {
   try {
     // The offset of what was just written is its end; opening it again starts at the beginning.
     const stdinFd = openSync(`/proc/self/fd/${stateFd}`, "r");
-    const outputFd = throwErrno("memfd_create", "hook", sys(NR.memfd_create, "hook", MFD_CLOEXEC));
+    const outputFd = sys(NR.memfd_create, "hook", MFD_CLOEXEC);
+    if (outputFd < 0) {
+      closeSync(stdinFd);
+      throwErrno("memfd_create", "hook", outputFd);
+    }
     return {
       stdinFd,
       outputFd,
@@ -35,6 +39,29 @@ export function openHookFiles(state: State): HookFiles {
     };
   } finally {
     closeSync(stateFd);
+  }
+}
+
+/** The files of hooks that the helper runs, one after another. */
+export class HookTurns {
+  #files: HookFiles | undefined;
+
+  /** The answer to SYNC.HOOK: files for the next hook, which gets `state`. */
+  next(state: State): { fds: number[] } {
+    this.close();
+    this.#files = openHookFiles(state);
+    return { fds: [this.#files.stdinFd, this.#files.outputFd] };
+  }
+
+  /** What the hook that was run last wrote, as `lastOutput` has it; empty when there was none, or all is over. */
+  output(): string {
+    return this.#files === undefined ? "" : lastOutput(this.#files.outputFd);
+  }
+
+  /** Closes what is open. May be called again. */
+  close(): void {
+    this.#files?.close();
+    this.#files = undefined;
   }
 }
 

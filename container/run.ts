@@ -6,7 +6,7 @@ import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { relayTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
-import { deleteContainer, runPoststopHooks } from "./delete.ts";
+import { deleteContainer } from "./delete.ts";
 import { makeContainer } from "./make.ts";
 import { letRun } from "./start.ts";
 
@@ -33,7 +33,6 @@ export async function runContainer(context: Context, options: RunOptions): Promi
       await letRun(context, made.record, conversation, 2);
     } catch (error) {
       await made.undo();
-      await runPoststopHooks(context, made.record);
       throw error;
     }
     closeSync(conversation.socket);

@@ -8,7 +8,7 @@ import { connectTo, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import type { Context } from "./context.ts";
 import { deleteContainer } from "./delete.ts";
-import { type HookFiles, lastOutput, openHookFiles } from "./hook-files.ts";
+import { HookTurns } from "./hook-files.ts";
 import { HookFailure, runHooks } from "./hooks.ts";
 import type { SavedContainer } from "./record.ts";
 import { sendListener } from "./seccomp-listener.ts";
@@ -67,16 +67,12 @@ export async function letRun(
   conversation: Conversation,
   waits: 1 | 2,
 ): Promise<void> {
-  const hook: { files: HookFiles | undefined } = { files: undefined };
+  const hooks = new HookTurns();
   try {
     for (let go = 0; go < waits; go++) conversation.go();
     await conversation.answer(
       {
-        [SYNC.HOOK]: () => {
-          hook.files?.close();
-          hook.files = openHookFiles(containerHookState(record));
-          return { fds: [hook.files.stdinFd, hook.files.outputFd] };
-        },
+        [SYNC.HOOK]: () => hooks.next(containerHookState(record)),
         [SYNC.LISTENER]: ({ fds: [listener] }) => {
           if (listener !== undefined) sendListener(record, listener);
           return undefined;
@@ -86,10 +82,9 @@ export async function letRun(
     );
   } catch (error) {
     if (!isHookFailure(error)) throw startFailure(ClocheError, record, messageOf(error), error);
-    const output = hook.files === undefined ? "" : lastOutput(hook.files.outputFd);
-    throw startFailure(HookFailure, record, `${messageOf(error)}${output}`, error);
+    throw startFailure(HookFailure, record, `${messageOf(error)}${hooks.output()}`, error);
   } finally {
-    hook.files?.close();
+    hooks.close();
   }
   await markRunning(context, record);
   try {

@@ -163,3 +163,27 @@ it("create --console-socket: a terminal in a user namespace belongs to the conta
     socket.close();
     await runtime.reaches(id, "stopped");
   }));
+
+itIsOurs("run: passes more input and output on than terminals hold, and the end of its input", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.terminal = true;
+      spec.process.args = ["cat"];
+    });
+    const lines = "abcdefghijklmnopqrstuvwxyz\n".repeat(20_000);
+    const result = runtime.run(["run", "--bundle", bundle, runtime.id()], { input: lines });
+    expect(result.exitCode).toBe(0);
+    // What cat prints, with a carriage return in each line; the terminal's echo comes on top.
+    expect(result.stdout.length).toBeGreaterThanOrEqual(20_000 * 28);
+  }),
+);
+
+itIsOurs("run: ends with a program that reads a terminal to its end when stdin is /dev/null", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.terminal = true;
+      spec.process.args = ["sh", "-c", "cat; exit 7"];
+    });
+    expect(runtime.run(["run", "--bundle", bundle, runtime.id()]).exitCode).toBe(7);
+  }),
+);
