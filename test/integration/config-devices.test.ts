@@ -99,16 +99,18 @@ it("linux.devices: the device cgroup refuses what is not allowed", () =>
   withRuntime((runtime) => {
     const output = sh(
       runtime,
-      "mknod /tmp/allowed c 1 5 && head -c 1 /tmp/allowed | wc -c; mknod /tmp/refused b 7 3 && head -c 1 /tmp/refused 2>&1; :",
+      "mknod /opt/allowed c 1 5 && head -c 1 /opt/allowed | wc -c; mknod /opt/refused b 7 3 && head -c 1 /opt/refused 2>&1; :",
       (spec) => {
         grant(spec, "CAP_MKNOD");
+        // The root may be on a file system without devices.
+        spec.mounts.push({ destination: "/opt", type: "tmpfs", source: "tmpfs" });
         spec.linux.resources.devices = [
           { allow: false, access: "rwm" },
           { allow: true, type: "b", major: 7, minor: 3, access: "m" },
         ];
       },
     );
-    expect(output).toBe("1\nhead: /tmp/refused: Operation not permitted\n");
+    expect(output).toBe("1\nhead: /opt/refused: Operation not permitted\n");
   }));
 
 it("default devices in a user namespace can be used", () =>

@@ -3,6 +3,7 @@ import { expect } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Scheduler } from "../../specutils/spec.ts";
+import type { BundleSpec } from "../helpers/bundle.ts";
 import { grant, lines, refusal, sh } from "../helpers/container.ts";
 import { missing, requires } from "../helpers/requires.ts";
 import { withRuntime } from "../helpers/runtime.ts";
@@ -133,17 +134,15 @@ const mayRaise = missing("CAP_SYS_RESOURCE").length === 0;
 
 itIsOurs(`process.rlimits: a raised limit ${mayRaise ? "is set" : "is refused without CAP_SYS_RESOURCE"}`, () =>
   withRuntime((runtime) => {
-    const raised = { type: "RLIMIT_NOFILE", soft: 1024n, hard: 1048577n };
+    const change = (spec: BundleSpec) => {
+      spec.process.rlimits = [{ type: "RLIMIT_MSGQUEUE", soft: 1_999_999n, hard: 1_999_999n }];
+    };
     if (mayRaise) {
-      const output = sh(runtime, "ulimit -Hn", (spec) => {
-        spec.process.rlimits = [raised];
-      });
-      expect(output).toBe("1048577\n");
+      expect(sh(runtime, "cat /proc/self/limits", change)).toMatch(/^Max msgqueue size +1999999 +1999999 /m);
     } else {
-      const reason = refusal(runtime, (spec) => {
-        spec.process.rlimits = [raised];
-      });
-      expect(reason).toContain("process.rlimits: raise RLIMIT_NOFILE to 1048577: operation not permitted");
+      expect(refusal(runtime, change)).toContain(
+        "process.rlimits: raise RLIMIT_MSGQUEUE to 1999999: operation not permitted",
+      );
     }
   }),
 );
@@ -221,7 +220,7 @@ it("process.oomScoreAdj: is set, and inherited when it is not there", () =>
 
 itIsOurs(`process.oomScoreAdj: a lower one ${mayRaise ? "is set" : "is refused without CAP_SYS_RESOURCE"}`, () =>
   withRuntime((runtime) => {
-    const change = (spec: Parameters<NonNullable<Parameters<typeof sh>[2]>>[0]) => {
+    const change = (spec: BundleSpec) => {
       spec.process.oomScoreAdj = -900;
     };
     if (mayRaise) expect(sh(runtime, "cat /proc/self/oom_score_adj", change)).toBe("-900\n");
