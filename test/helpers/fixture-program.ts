@@ -1,4 +1,5 @@
 /** Programs of test/fixtures, compiled once for each test file and linked statically, so that they run in any root. */
+import { afterAll } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -6,6 +7,11 @@ import path from "node:path";
 import { projectDirectory } from "./runtime-path.ts";
 
 const compiled = new Map<string, string>();
+const directories: string[] = [];
+
+afterAll(() => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
 
 /** Puts the program of `test/fixtures/NAME.c` at `/NAME` of a root file system. */
 export function installFixture(name: string, rootfs: string): void {
@@ -16,7 +22,7 @@ function compile(name: string): string {
   const known = compiled.get(name);
   if (known !== undefined) return known;
   const directory = mkdtempSync(path.join(os.tmpdir(), "cloche-fixture-"));
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  directories.push(directory);
   const program = path.join(directory, name);
   execFileSync("gcc", [
     "-O1",
