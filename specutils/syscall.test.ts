@@ -340,6 +340,16 @@ describe("forwardSignals", () => {
       waitPid(sender);
     }
   });
+  test("takes signals from libraries that listen for them", () => {
+    process.on("SIGUSR2", () => {});
+    const pid = spawnHelper("/bin/sleep", ["sleep", "60"], [], []);
+    const undo = forwardSignals(pid);
+    const sender = spawnHelper("/bin/sh", ["sh", "-c", `sleep 0.05; kill -USR2 ${process.pid}`], [], []);
+    expect(waitPid(pid)).toEqual({ pid, signal: 12 });
+    undo();
+    waitPid(sender);
+    expect(process.listenerCount("SIGUSR2")).toBe(0);
+  });
   test("leaves the engine's own handlers alone and restores what was there", () => {
     const handled = () => fs.readFileSync("/proc/self/status", "utf8").match(/Sig(Ign|Cgt).*/g);
     const before = handled();

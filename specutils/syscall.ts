@@ -223,12 +223,16 @@ export function pidfdSendSignal(pidfd: number, signal: number): void {
 
 /**
  * Passes on to a process every signal that this process gets and that can be meant for it, until the returned function is
- * called. Works while JavaScript is blocked in {@link waitPid}; signals that already have a handler are left alone.
+ * called. Works while JavaScript is blocked in {@link waitPid}; signals for which the engine has a handler are left alone.
+ * Listeners of libraries (signal-exit's, of proper-lockfile) are removed: they would end this process instead.
  *
  * @throws SyscallError if the process is gone, or signals are forwarded already
  */
 export function forwardSignals(pid: number): () => void {
   const pidfd = pidfdOpen(pid);
+  for (const name of process.eventNames()) {
+    if (typeof name === "string" && name.startsWith("SIG")) process.removeAllListeners(name);
+  }
   const result = addon().forwardSignals(pidfd);
   if (result < 0) {
     sys(NR.close, pidfd);
