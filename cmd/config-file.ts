@@ -1,7 +1,7 @@
 /** The configuration file: the lowest of the places a setting can come from. Whatever is wrong with it is an error. */
 
 import { readFileSync } from "node:fs";
-import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { ClocheError, reasonOf } from "../specutils/errors.ts";
 
 export const DEFAULT_CONFIG_FILE = "/etc/cloche/config.toml";
 
@@ -26,8 +26,7 @@ export async function readConfigFile(
     if (code === "ENOENT" && isOptional) {
       return {};
     }
-    const reason = messageOf(error).replace(/^[A-Z]+: (.*?)(?:, \w+.*)?$/, "$1");
-    throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reason}`, { cause: error });
+    throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const values: ConfigFileValues = {};
   for (const [key, value] of Object.entries(await parseToml(path, text))) {

@@ -59,9 +59,12 @@ export default command({
 
 /** Calls `use` with a bundle directory whose `rootfs` is the overlay; unmounts and removes everything after it. */
 async function withOverlay<T>(root: string, use: (bundle: string) => Promise<T>): Promise<T> {
-  const { mount, NR, sys, throwErrno, umount } = await import("../specutils/syscall.ts");
+  const { mount, NR, strerror, sys, umount } = await import("../specutils/syscall.ts");
   mkdirSync(root, { recursive: true, mode: 0o700 });
-  throwErrno("unshare", "mount namespace", sys(NR.unshare, CLONE_NEWNS));
+  const unshared = sys(NR.unshare, CLONE_NEWNS);
+  if (unshared < 0) {
+    throw new UnsupportedError(`cannot make a mount namespace: ${strerror(-unshared)}: run cloche as root`);
+  }
   // Mounts of ours must not spread to the host, while those that the host undoes must not live on here.
   mount(null, "/", null, MS_REC | MS_SLAVE, null);
   const bundle = mkdtempSync(`${root}/do-`);

@@ -1,6 +1,6 @@
 /** How a failed call is reported: one line on stderr, the same as one line in the log if there is one, and an exit code. */
 
-import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
+import { ClocheError, messageOf, reasonOf, UsageError } from "../specutils/errors.ts";
 import type { Log } from "../specutils/log.ts";
 import { writeAll } from "../specutils/write-all.ts";
 
@@ -43,8 +43,7 @@ function describe(thrown: unknown): string {
   if (!(thrown instanceof Error) || typeof code !== "string" || typeof syscall !== "string") {
     return thrown instanceof ClocheError ? thrown.message : `internal error: ${messageOf(thrown)}`;
   }
-  const reason = thrown.message.replace(/^[A-Z0-9]+: /, "").replace(/, \w+(?: '.*)?$/s, "");
-  return `cannot ${syscall}${path === undefined ? "" : ` ${JSON.stringify(path)}`}: ${reason}`;
+  return `cannot ${syscall}${path === undefined ? "" : ` ${JSON.stringify(path)}`}: ${reasonOf(thrown)}`;
 }
 
 /** Texts may come from a bundle or a container: nothing of theirs may start a line of its own or steer a terminal. */

@@ -1,7 +1,7 @@
 /** Pid files: the bare number, as containerd's shim reads it, there whole or not at all. */
 import { renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { ClocheError, reasonOf } from "../specutils/errors.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 
 /** Writes `pid` to `file`, replacing what is there. @throws ClocheError */
@@ -14,6 +14,6 @@ export function writePidFile(file: string, pid: number): void {
     renameSync(temporary, file);
   } catch (error) {
     removeFile(temporary);
-    throw new ClocheError(`cannot write pid file ${JSON.stringify(file)}: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(`cannot write pid file ${JSON.stringify(file)}: ${reasonOf(error)}`, { cause: error });
   }
 }

@@ -1,7 +1,6 @@
 /** What `create` finds out and checks before anything happens: the config, the paths, the cgroup, the filter. */
 import { fstatSync, statSync } from "node:fs";
 import path from "node:path";
-import { errorReason } from "../sandbox/cgroups/files.ts";
 import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
 import { dirsToMake } from "../sandbox/cgroups/reserve.ts";
@@ -10,7 +9,7 @@ import { findResctrl } from "../sandbox/intel-rdt.ts";
 import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
 import { type CachedSeccomp, cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import { readConfig } from "../specutils/config.ts";
-import { SpecError, UsageError } from "../specutils/errors.ts";
+import { reasonOf, SpecError, UsageError } from "../specutils/errors.ts";
 import { ownProcessRef } from "../specutils/process-ref.ts";
 import type { Spec } from "../specutils/spec.ts";
 import type { Context } from "./context.ts";
@@ -88,7 +87,7 @@ function checkRootfs(rootfs: string): void {
   try {
     if (!statSync(rootfs).isDirectory()) reason = "not a directory";
   } catch (error) {
-    reason = errorReason(error);
+    reason = reasonOf(error);
   }
   if (reason !== "") {
     throw new SpecError(`invalid config.json: root.path: ${JSON.stringify(rootfs)}: ${reason}`, "root.path");

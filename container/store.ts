@@ -6,7 +6,7 @@
  */
 
 import { existsSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
-import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
+import { ClocheError, NotFoundError, reasonOf } from "../specutils/errors.ts";
 import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
 import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
@@ -96,7 +96,10 @@ export async function withContainer<T>(
 export async function withLock<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
   const release = await acquireLock(lockPath(root, id)).catch((error) => {
     if (error.code === "ENOENT") throw notFound(id);
-    throw new ClocheError(`cannot lock container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(
+      `cannot lock container ${JSON.stringify(id)} in ${JSON.stringify(root)}: ${reasonOf(error)}`,
+      { cause: error },
+    );
   });
   try {
     return await fn();
@@ -202,7 +205,7 @@ function listKeys(root: string): ContainerKey[] {
     names = readdirSync(root);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw new ClocheError(`cannot list containers in ${JSON.stringify(root)}: ${messageOf(error)}`, { cause: error });
+    throw new ClocheError(`cannot list containers in ${JSON.stringify(root)}: ${reasonOf(error)}`, { cause: error });
   }
   return names.flatMap((name) => parseStateName(name) ?? []).sort((a, b) => (a.id < b.id ? -1 : 1));
 }
@@ -220,7 +223,7 @@ function saveRecord(root: string, record: SavedContainer): void {
   try {
     writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record));
   } catch (error) {
-    throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
+    throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${reasonOf(error)}`, {
       cause: error,
     });
   }

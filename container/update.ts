@@ -2,7 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { messageOf, SpecError, UnsupportedError } from "../specutils/errors.ts";
+import { reasonOf, SpecError, UnsupportedError } from "../specutils/errors.ts";
 import type { Resources } from "../specutils/spec.ts";
 import type { Context } from "./context.ts";
 import { hasCgroup, type SavedContainer } from "./record.ts";
@@ -46,9 +46,6 @@ function updateIntelRdt({ id, intelRdtTasks: [tasks] = [] }: SavedContainer, sch
   try {
     writeFileSync(path.join(path.dirname(tasks), "schemata"), `${schemata}\n`);
   } catch (error) {
-    throw new SpecError(
-      `linux.intelRdt: cannot set ${JSON.stringify(schemata)}: ${messageOf(error)}`,
-      "linux.intelRdt",
-    );
+    throw new SpecError(`linux.intelRdt: cannot set ${JSON.stringify(schemata)}: ${reasonOf(error)}`, "linux.intelRdt");
   }
 }

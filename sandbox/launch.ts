@@ -29,6 +29,7 @@ const AT_EMPTY_PATH = 0x1000;
 const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
 const MOUNT_ATTR_RDONLY = 1;
+const EPERM = 1;
 const ESRCH = 3;
 const ENOSYS = 38;
 const ETIMEDOUT = 110;
@@ -191,9 +192,9 @@ function openHelper(): number {
   const file = path.join(directory, "cloche-init");
   const tree = sys(NR.open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | O_CLOEXEC);
   if (tree < 0) {
-    throw new UnsupportedError(
-      `cannot open ${JSON.stringify(file)}: ${strerror(-tree)}: reinstall cloche, or build it (npm run build)`,
-    );
+    // Without privileges nobody may copy a mount, whatever the file.
+    const remedy = tree === -EPERM ? "run cloche as root" : "reinstall cloche, or build it (npm run build)";
+    throw new UnsupportedError(`cannot open ${JSON.stringify(file)}: ${strerror(-tree)}: ${remedy}`);
   }
   const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
   const bytes = new Uint8Array(attributes.buffer);

@@ -4,7 +4,7 @@ import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { configSchema, type OtherPlatforms } from "./config-schema.ts";
-import { messageOf, SpecError } from "./errors.ts";
+import { reasonOf, SpecError } from "./errors.ts";
 import { type Json, JsonError, parseJson } from "./json.ts";
 import { OCI_VERSION_MAX, OCI_VERSION_MIN } from "./kernel-names.ts";
 import { checkLinux } from "./linux-rules.ts";
@@ -122,9 +122,4 @@ function readRegularFile(path: string): Buffer {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Of `ENOENT: no such file or directory, open '/x'`, what stands between the code and the call. */
-function reasonOf(error: unknown): string {
-  return /^E[A-Z0-9]+: (.*), \w+/.exec(messageOf(error))?.[1] ?? messageOf(error);
 }

@@ -85,6 +85,15 @@ export class UnsupportedError extends ClocheError {
   override code = "ERR_UNSUPPORTED";
 }
 
+/**
+ * Why a call of node:fs failed, without its code, its name and the path, for messages that say what matters of these
+ * themselves: `permission denied`. Of anything else, its text.
+ */
+export function reasonOf(thrown: unknown): string {
+  const message = messageOf(thrown);
+  return /^E[A-Z0-9]+: (.*?)(?:, \w+(?: '.*)?)?$/s.exec(message)?.[1]?.toLowerCase() ?? message;
+}
+
 /** Text of anything thrown, for use as the cause at the end of a message. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

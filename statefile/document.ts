@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { ClocheError, reasonOf } from "../specutils/errors.ts";
 
 /** A state file is there and cannot be used. `path` is where it lies, `text` what could be read of it. */
 export class StateFileError extends ClocheError {
@@ -26,7 +26,7 @@ export function readText(path: string): string | undefined {
     return readFileSync(path, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new StateFileError(messageOf(error), path, "", { cause: error });
+    throw new StateFileError(reasonOf(error), path, "", { cause: error });
   }
 }
 

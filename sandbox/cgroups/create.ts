@@ -9,10 +9,10 @@
  */
 
 import { chownSync, existsSync, readFileSync } from "node:fs";
-import { ClocheError, UnsupportedError } from "../../specutils/errors.ts";
+import { ClocheError, reasonOf, UnsupportedError } from "../../specutils/errors.ts";
 import { setDeviceFilter } from "./device-filter.ts";
 import { writeV1Devices } from "./devices.ts";
-import { applyWrites, errorReason, makeCgroupDir, readValue, removeCgroupTree, writeValue } from "./files.ts";
+import { applyWrites, makeCgroupDir, readValue, removeCgroupTree, writeValue } from "./files.ts";
 import { joinCgroup } from "./join.ts";
 import { candidatePaths } from "./reserve.ts";
 import { enableControllers } from "./subtree-control.ts";
@@ -111,7 +111,7 @@ function makeDirs(dir: string, mount: string, path: string): string[] {
   try {
     return makeCgroupDir(dir, mount);
   } catch (error) {
-    throw new UnsupportedError(`cannot create cgroup "${path}" in ${mount}: ${errorReason(error)}`, { cause: error });
+    throw new UnsupportedError(`cannot create cgroup "${path}" in ${mount}: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -6,9 +6,9 @@
  */
 
 import { closeSync, constants, openSync, writeSync } from "node:fs";
-import { SpecError } from "../../specutils/errors.ts";
+import { reasonOf, SpecError } from "../../specutils/errors.ts";
 import type { DeviceRule } from "../../specutils/spec.ts";
-import { errorCode, errorReason } from "./files.ts";
+import { errorCode } from "./files.ts";
 import type { DeviceAccess } from "./types.ts";
 
 const FIELD = "linux.resources.devices";
@@ -140,7 +140,7 @@ export function writeV1Devices(dir: string, rules: readonly DeviceAccess[], isFr
           if (rule.field === undefined && errorCode(error) === "EPERM") continue;
           throw ruleError(
             rule.field ?? "default devices",
-            `devices.${rule.allow ? "allow" : "deny"} "${line}": ${errorReason(error)}`,
+            `devices.${rule.allow ? "allow" : "deny"} "${line}": ${reasonOf(error)}`,
           );
         }
       }

@@ -12,7 +12,7 @@ import {
   rmdirSync,
   writeSync,
 } from "node:fs";
-import { SpecError, UnsupportedError } from "../../specutils/errors.ts";
+import { reasonOf, SpecError, UnsupportedError } from "../../specutils/errors.ts";
 import type { CgroupWrite } from "./types.ts";
 
 /** How long a directory may stay busy after its last process was killed before removing it counts as failed. */
@@ -23,12 +23,6 @@ const MKDIR_ATTEMPTS = 100;
 /** The code of a failed node:fs call, such as `ENOENT`. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}
-
-/** The reason alone of a failed node:fs call: `invalid argument`. */
-export function errorReason(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return /^E[A-Z0-9]+: ([^,]+)/.exec(message)?.[1]?.toLowerCase() ?? message;
 }
 
 /** Writes `value` with one write(2), never creating the file: on cgroupfs O_CREAT turns ENOENT into EACCES. */
@@ -183,9 +177,9 @@ function applyWrite(dirs: Readonly<Record<string, string>>, write: CgroupWrite):
     const code = errorCode(error);
     if (code === "ENOENT") throw new UnsupportedError(`${what}: this kernel has no such setting`, { cause: error });
     if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "EOPNOTSUPP") {
-      throw new UnsupportedError(`${what}: ${errorReason(error)}`, { cause: error });
+      throw new UnsupportedError(`${what}: ${reasonOf(error)}`, { cause: error });
     }
-    throw new SpecError(`${what}: ${errorReason(error)}`, write.field, "config-linux.md#control-groups", {
+    throw new SpecError(`${what}: ${reasonOf(error)}`, write.field, "config-linux.md#control-groups", {
       cause: error,
     });
   }

@@ -1,8 +1,8 @@
 /** Putting processes into a container's cgroup. */
 
 import { closeSync, constants, openSync } from "node:fs";
-import { SyscallError, UnsupportedError, UsageError } from "../../specutils/errors.ts";
-import { errorCode, errorReason, writeValue } from "./files.ts";
+import { reasonOf, SyscallError, UnsupportedError, UsageError } from "../../specutils/errors.ts";
+import { errorCode, writeValue } from "./files.ts";
 import type { CgroupRef } from "./types.ts";
 
 /** What a process needs to enter a cgroup by itself, without the lock that moving somebody else takes. */
@@ -69,5 +69,5 @@ function subPath(sub: string): string {
 function joinError(ref: CgroupRef, below: string, error: unknown): UnsupportedError | SyscallError {
   const where = `cannot join cgroup "${ref.path}${below}"`;
   if (errorCode(error) === "ESRCH") return new SyscallError(`${where}: no such process`, "write", "cgroup.procs", 3);
-  return new UnsupportedError(`${where}: ${errorReason(error)}`, { cause: error });
+  return new UnsupportedError(`${where}: ${reasonOf(error)}`, { cause: error });
 }

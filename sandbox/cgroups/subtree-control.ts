@@ -1,7 +1,7 @@
 /** Making v2 controllers available in a cgroup: each has to be switched on in every parent (cgroups(7)). */
 
-import { UnsupportedError } from "../../specutils/errors.ts";
-import { errorCode, errorReason, readValue, writeValue } from "./files.ts";
+import { reasonOf, UnsupportedError } from "../../specutils/errors.ts";
+import { errorCode, readValue, writeValue } from "./files.ts";
 import { neededControllers } from "./resources-v2.ts";
 import type { CgroupWrite } from "./types.ts";
 
@@ -50,7 +50,7 @@ function enable(parent: string, names: readonly string[], failures: Map<string, 
       writeValue(file, `+${name}`);
     } catch (error) {
       const isBusy = errorCode(error) === "EBUSY";
-      failures.set(name, isBusy ? `${parent} has processes of its own` : errorReason(error));
+      failures.set(name, isBusy ? `${parent} has processes of its own` : reasonOf(error));
     }
   }
 }
