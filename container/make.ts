@@ -97,6 +97,7 @@ class Making {
   readonly #record: SavedContainer;
   readonly #undo: UndoStack;
   readonly #hooks = new HookTurns();
+  readonly #warnings: string[] = [];
   #terminalFd: number | undefined;
   #hostPid = 0;
   /** Whether any hook has been called. */
@@ -130,6 +131,7 @@ class Making {
     this.#record.status = "created";
     delete this.#record.creator;
     await this.#save();
+    for (const warning of this.#warnings) this.#context.warn(warning);
     return {
       record: this.#record,
       launched,
@@ -181,7 +183,8 @@ class Making {
       startFd,
       currentLimit,
       debug: this.#context.debug,
-      warn: this.#context.warn,
+      // Said once there is a container: a failure is one line, and that line is about the failure.
+      warn: (message) => this.#warnings.push(message),
     });
     for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
     return plan;

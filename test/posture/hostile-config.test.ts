@@ -18,13 +18,14 @@ const ROUNDS = 80;
 const LONGEST_LINE = 2000;
 
 /**
- * Expects an end of its own, at most one line without control characters, and an empty state root. What is left out of a
- * config, an unknown capability say, is logged as a warning besides (config.md#linux-process).
+ * Expects an end of its own, at most one line without control characters, and an empty state root. Of a container that ran,
+ * what was left out, an unknown capability say, is logged as a warning (config.md#linux-process).
  */
 function expectClean(runtime: Runtime, { exitCode, signal, stdout, stderr }: Result, what: string): void {
   expect([what, signal, stdout]).toEqual([what, null, ""]);
   const said = stderr.replace(/^time="[^"]*" level=warning msg=.*\n/gm, "");
   if (exitCode === 0) expect([what, said]).toEqual([what, ""]);
+  if (said !== "") expect([what, stderr]).toEqual([what, said]);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
   const isOneLine = /^[^\x00-\x1f\x7f]*\n?$/.test(said) && said.length < LONGEST_LINE;
   expect([what, isOneLine ? "" : stderr]).toEqual([what, ""]);
