@@ -5,9 +5,10 @@
  * matters: sources are opened before a user namespace takes the right to; /proc is written through the host's own procfs;
  * masks come after all mounts, and before the pivot, while the host's /dev/null can still be copied.
  */
+import { constants } from "node:fs";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
-import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
+import { MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
 import type { Hook, Process, Spec } from "../specutils/spec.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
@@ -20,7 +21,7 @@ import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
 const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
+const { O_DIRECTORY } = constants; // another number on arm64
 const AT_RECURSIVE = 0x8000;
 
 export interface CreatePlanInput {
@@ -137,6 +138,8 @@ function planInside(
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
   }
+  // pivot_root(2) takes no shared root; linux.rootfsPropagation makes it one again.
+  if (mounts.keepsPeers) ops.push(op(OP.MOUNT_SETATTR, "root.path: leave its peer group", [root, 0, 0, MS_PRIVATE]));
   ops.push(op(OP.PIVOT, "pivot the root", [root], [], input.noPivot ? OP_FLAG.REPLACE : 0));
   const finalRoot = isNew(linux, "mount") ? root : planReturn(plan, spec);
   const propagation = rootPropagation(linux?.rootfsPropagation ?? "");

@@ -30,7 +30,9 @@ const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
 const MOUNT_ATTR_RDONLY = 1;
 const EPERM = 1;
+const MOUNT_ATTR_IDMAP = 0x100000;
 const ESRCH = 3;
+const EINVAL = 22;
 const ENOSYS = 38;
 const ETIMEDOUT = 110;
 const SIGKILL = 9;
@@ -128,7 +130,7 @@ function describeStatus(status: number): string {
   return signal === 0 ? `exit status ${(status >> 8) & 0xff}` : `killed by signal ${signal}`;
 }
 
-function reasonOf({ code, texts }: Op, errno: number): string {
+function reasonOf({ code, args, texts }: Op, errno: number): string {
   if (code === OP.FIND_EXECUTABLE) {
     const [name = ""] = texts;
     if (errno === ESRCH) return "executable file not found in $PATH";
@@ -136,6 +138,9 @@ function reasonOf({ code, texts }: Op, errno: number): string {
   }
   // Only the plan of a container without a program ends there.
   if (code === OP.WAIT_START) return "is required to start a container (config.md#process)";
+  if (code === OP.MOUNT_SETATTR && errno === EINVAL && (Number(args[1]) & MOUNT_ATTR_IDMAP) !== 0) {
+    return `${strerror(errno)}: its file system may not support id-mapped mounts on this kernel`;
+  }
   if (code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
   return strerror(errno);
 }

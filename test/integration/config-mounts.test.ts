@@ -1,5 +1,5 @@
 /** config.md#mounts, config-linux.md#rootfs-mount-propagation: mounts and their options, seen from inside. */
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
@@ -12,6 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { lines, mapIds, refusal, sh } from "../helpers/container.ts";
 import { requires } from "../helpers/requires.ts";
@@ -19,6 +20,13 @@ import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
 const itIsOurs = requires("root", "busybox", "cloche");
+
+/** Since Linux 6.3 a tmpfs, which /tmp may be, can be id-mapped. */
+const [major = 0, minor = 0] = os
+  .release()
+  .split(".")
+  .map((part) => Number.parseInt(part, 10));
+const itMapsIds = major > 6 || (major === 6 && minor >= 3) ? itIsOurs : test.skip;
 
 /** Options of the mount at `where`, out of a mountinfo: those of the mount, of its propagation, of its file system. */
 function mountAt(mountinfo: string, where: string): { mount: string[]; tags: string; type: string; super: string[] } {
@@ -391,7 +399,7 @@ it("mounts: rshared passes mounts on in both directions, rslave in one, rprivate
     );
   }));
 
-itIsOurs("mounts: idmap shifts a bind mount's ids by the mount's own mappings, or the container's", () =>
+itMapsIds("mounts: idmap shifts a bind mount's ids by the mount's own mappings, or the container's", () =>
   withRuntime((runtime) => {
     const directory = source(runtime);
     chownSync(path.join(directory, "file"), 1000, 2000);
@@ -421,7 +429,7 @@ itIsOurs("mounts: idmap shifts a bind mount's ids by the mount's own mappings, o
   }),
 );
 
-itIsOurs("mounts: idmap by the mappings of a user namespace that is joined", () =>
+itMapsIds("mounts: idmap by the mappings of a user namespace that is joined", () =>
   withRuntime((runtime) => {
     const directory = source(runtime);
     chownSync(path.join(directory, "file"), 1000, 2000);
@@ -435,7 +443,7 @@ itIsOurs("mounts: idmap by the mappings of a user namespace that is joined", () 
   }),
 );
 
-itIsOurs("mounts: the mappings of a new file system", () =>
+itMapsIds("mounts: the mappings of a new file system", () =>
   withRuntime((runtime) => {
     const output = sh(runtime, "stat -c %u:%g /data", (spec) => {
       const uidMappings = [{ containerID: 0, hostID: 5000, size: 1 }];
@@ -505,6 +513,24 @@ for (const [value, wanted] of [
     }),
   );
 }
+
+itIsOurs("linux.rootfsPropagation: shared, of a root that is shared on the host", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.linux.rootfsPropagation = "shared";
+      spec.process.args = ["cat", "/proc/self/mountinfo"];
+    });
+    const root = path.join(bundle, "rootfs");
+    run("mount", "--bind", root, root);
+    try {
+      run("mount", "--make-shared", root);
+      const info = runtime.ok(["run", "--bundle", bundle, runtime.id()]);
+      expect(mountAt(info, "/").tags).toMatch(/^shared:\d+$/);
+    } finally {
+      run("umount", "-R", root);
+    }
+  }),
+);
 
 it("linux.rootfsPropagation: a slave root gets what is mounted on the host, a private one does not", () =>
   withRuntime((runtime) => {
