@@ -10,7 +10,7 @@ import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { readConfig, readProcess } from "../specutils/config.ts";
-import { ClocheError, messageOf, SyscallError, UsageError } from "../specutils/errors.ts";
+import { ClocheError, messageOf, StatusError, SyscallError, UsageError } from "../specutils/errors.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
@@ -142,8 +142,10 @@ function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
   // A container that may write to its cgroup can freeze itself: what joins it then waits for ever.
   const isPaused = record.status === "paused" || (record.cgroup !== undefined && isFrozen(record.cgroup));
   if (ignorePaused || !isPaused) return;
-  throw new UsageError(
+  throw new StatusError(
     `cannot exec in container ${JSON.stringify(record.id)}: container paused: resume it first, or use --ignore-paused`,
+    "paused",
+    ["created", "running"],
   );
 }
 

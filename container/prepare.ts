@@ -15,6 +15,7 @@ import type { Spec } from "../specutils/spec.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
+import { formatTime } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
 
@@ -140,7 +141,7 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
     ociVersion: spec.ociVersion,
     bundle: options.bundle,
     rootfs,
-    created: rfc3339Now(),
+    created: formatTime(microsecondsNow() * 1000n),
     annotations: spec.annotations ?? {},
     status: "creating",
     creator: ownProcessRef(),
@@ -169,9 +170,7 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
   return record;
 }
 
-/** Now, RFC 3339 in UTC with nine digits of a second, of which the clock here gives three or six. */
-function rfc3339Now(): string {
-  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
-  const seconds = new Date(Math.trunc(micros / 1000)).toISOString().slice(0, 19);
-  return `${seconds}.${String(micros % 1_000_000).padStart(6, "0")}000Z`;
+/** Microseconds since 1970: Date.now() has milliseconds only. */
+function microsecondsNow(): bigint {
+  return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000));
 }

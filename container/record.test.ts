@@ -27,7 +27,6 @@ const full: Required<SavedContainer> = {
   intelRdtTasks: ["/sys/fs/resctrl/c1/tasks"],
   exit: { exitCode: 1, at: "2026-01-01T00:00:00.000000000Z" },
   startSocket: "/x",
-  rootPropagation: "private",
   pausedFrom: "created",
 };
 

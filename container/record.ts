@@ -67,7 +67,6 @@ export interface SavedContainer {
   systemdCgroup: boolean;
   /** The socket through which `start` lets the container process go on. */
   startSocket?: string;
-  rootPropagation?: string;
   /** The status that `resume` returns to, while the status is `paused`. */
   pausedFrom?: "created" | "running";
 }
@@ -156,7 +155,6 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   exit: optional(isExit),
   systemdCgroup: isBoolean,
   startSocket: optional(isString),
-  rootPropagation: optional(isString),
   pausedFrom: optional((value) => value === "created" || value === "running"),
 };
 

@@ -1,5 +1,5 @@
 /** The plan of `exec`: another program in a container that is there already. */
-import { readlinkSync } from "node:fs";
+import { constants, readlinkSync } from "node:fs";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
 import { op, openOp, Plan } from "./plan.ts";
@@ -8,7 +8,7 @@ import { NO_SLOT, OP, OP_FLAG, SYNC } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
 const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
+const { O_DIRECTORY } = constants; // another number on arm64
 
 export interface ExecPlanInput {
   id: string;

@@ -304,3 +304,21 @@ it("hooks: what a createContainer hook mounts below the root on the host is ther
     expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("made\n1\n");
     expect(existsSync(path.join(bundle, "rootfs/home/made"))).toBe(false);
   }));
+
+itIsOurs("hooks: what a startContainer hook prints is told, in run too, and nothing else", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.hooks = {
+        createContainer: [hook("echo from-create")],
+        startContainer: [{ path: "/bin/sh", args: ["sh", "-c", "echo from-start; exit 3"] }],
+      };
+    });
+    const id = runtime.id();
+    const { exitCode, stderr } = runtime.run(["run", "--bundle", bundle, id]);
+    expect([exitCode, stderr]).toEqual([
+      1,
+      `cannot start container "${id}": hooks.startContainer[0]: run "/bin/sh": exit status 3: from-start\n`,
+    ]);
+    expect(runtime.leftovers()).toEqual([]);
+  }),
+);

@@ -237,3 +237,13 @@ itIsOurs("absent: wait says so", () =>
     expect(stderr).toContain("does not exist");
   }),
 );
+
+it("paused: exec is refused with the exit code of what could not be run, and names the way out", () =>
+  withRuntime(async (runtime) => {
+    const id = await containerThatIs(runtime, "paused");
+    const { exitCode, stderr } = runtime.run(["exec", id, "true"]);
+    expect(exitCode).toBe(255);
+    expect(stderr).toContain("--ignore-paused");
+    runtime.ok(["resume", id]);
+    runtime.ok(["exec", id, "true"]);
+  }));
