@@ -21,7 +21,7 @@ import type { Context } from "./context.ts";
 import { inheritedListenFds, programEnvironment } from "./environment.ts";
 import { currentLimit } from "./limits.ts";
 import { writePidFile } from "./pid-file.ts";
-import { checkPreserved, seccompCache, terminalUse } from "./prepare.ts";
+import { checkPreserved, checkTerminal, seccompCache } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { waitFor } from "./run.ts";
 import { sendListener } from "./seccomp-listener.ts";
@@ -67,7 +67,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   const record = await readRecord(context.root, options.id);
   checkStatus(record, options.ignorePaused);
   const process = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
-  terminalUse(process.terminal === true, options.consoleSocket, !options.detach);
+  checkTerminal(process.terminal === true, options.consoleSocket, !options.detach);
   const listenFds = inheritedListenFds();
   const preserveFds = options.preserveFds + listenFds;
   checkPreserved(preserveFds);

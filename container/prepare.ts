@@ -19,16 +19,12 @@ import { formatTime } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
 
-/** Whether a terminal's master goes to a socket of the caller's, or stays with us, or there is none. */
-export type TerminalUse = "none" | "socket" | "ours";
-
 export interface Prepared {
   spec: Spec;
   /** Absolute. */
   rootfs: string;
   cgroup: CgroupPlan;
   seccomp: CachedSeccomp | undefined;
-  terminal: TerminalUse;
   /** Where resctrl is mounted, if the container is to have a group there. */
   resctrl: string | undefined;
   /** All descriptors that the program gets beyond stdio, and how many of them are LISTEN_FDS. */
@@ -57,6 +53,7 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
   const preserveFds = options.preserveFds + listenFds;
   checkPreserved(preserveFds);
   checkListener(spec);
+  checkTerminal(spec.process?.terminal === true, options.consoleSocket, canRelay);
   const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
   return {
     spec,
@@ -64,7 +61,6 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
     cgroup: planContainerCgroup(context, options.id, spec),
     seccomp,
     resctrl: linux?.intelRdt === undefined ? undefined : findResctrl(),
-    terminal: terminalUse(spec.process?.terminal === true, options.consoleSocket, canRelay),
     preserveFds,
     listenFds,
   };
@@ -118,16 +114,16 @@ export function checkPreserved(count: number): void {
 }
 
 /** @throws UsageError when nobody would hold the master end, or a socket is given for nothing */
-export function terminalUse(wanted: boolean, socket: string | undefined, canRelay: boolean): TerminalUse {
+export function checkTerminal(wanted: boolean, socket: string | undefined, canRelay: boolean): void {
   if (!wanted) {
-    if (socket === undefined) return "none";
+    if (socket === undefined) return;
     throw new UsageError("cannot use --console-socket: the process has no terminal (process.terminal is not true)");
   }
   if (socket !== undefined) {
-    if (!canRelay) return "socket";
+    if (!canRelay) return;
     throw new UsageError("cannot use --console-socket: it needs --detach, or `create`");
   }
-  if (canRelay) return "ours";
+  if (canRelay) return;
   throw new UsageError("cannot allocate a terminal: process.terminal is true, so --console-socket is required");
 }
 
