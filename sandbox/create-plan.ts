@@ -8,7 +8,7 @@
 import { constants } from "node:fs";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
-import { MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
+import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
 import type { Hook, Process, Spec } from "../specutils/spec.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
@@ -66,7 +66,8 @@ export function planCreate(input: CreatePlanInput): Plan {
   if (linux?.mountLabel && !useMountLabel)
     input.warn("linux.mountLabel: left out, SELinux is not enabled on this host");
   const root = plan.slot();
-  plan.host.push(...openTreeOps(root, rootfs, true, rootKeepsPeers, `root.path: open ${JSON.stringify(rootfs)}`));
+  // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
+  plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
   const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
   const proc = usesProc ? plan.slot() : undefined;
   if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
@@ -138,8 +139,6 @@ function planInside(
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
   }
-  // pivot_root(2) takes no shared root; linux.rootfsPropagation makes it one again.
-  if (mounts.keepsPeers) ops.push(op(OP.MOUNT_SETATTR, "root.path: leave its peer group", [root, 0, 0, MS_PRIVATE]));
   ops.push(op(OP.PIVOT, "pivot the root", [root], [], input.noPivot ? OP_FLAG.REPLACE : 0));
   const finalRoot = isNew(linux, "mount") ? root : planReturn(plan, spec);
   const propagation = rootPropagation(linux?.rootfsPropagation ?? "");
