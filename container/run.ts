@@ -1,7 +1,8 @@
 /** `run`: create and start in one and, unless detached, wait for the end and delete (runc's `run`). */
 import { closeSync } from "node:fs";
+import { constants } from "node:os";
 import { reapEnded, waitForChild } from "../sandbox/children.ts";
-import { SyscallError } from "../specutils/errors.ts";
+import { ClocheError, messageOf, SyscallError } from "../specutils/errors.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { relayTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
@@ -26,10 +27,11 @@ export async function runContainer(context: Context, options: RunOptions): Promi
   const made = await makeContainer(context, options, options.detach ? "run" : "run-attached");
   const { conversation } = made.launched;
   const pid = made.record.process?.pid ?? 0;
-  // Whoever signals us means the program, from its first moment on.
-  const stopForwarding = options.detach ? () => undefined : forward(pid);
+  let stopForwarding: () => void = () => undefined;
   try {
     try {
+      // Whoever signals us means the program, from its first moment on.
+      if (!options.detach) stopForwarding = forward(pid);
       await letRun(context, made.record, conversation, 2);
     } catch (error) {
       await made.undo();
@@ -50,8 +52,8 @@ function forward(pid: number): () => void {
   try {
     return forwardSignals(pid);
   } catch (error) {
-    if (error instanceof SyscallError) return () => undefined;
-    throw error;
+    if (error instanceof SyscallError && error.errno === constants.errno.ESRCH) return () => undefined;
+    throw new ClocheError(`cannot pass signals on to the container: ${messageOf(error)}`, { cause: error });
   }
 }
 

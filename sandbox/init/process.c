@@ -301,9 +301,10 @@ static bool ends_process(uint32_t signal) {
 void wait_for_start(const struct plan_op *op) {
   struct signalfd_siginfo info;
 
-  sync_with_host(SYNC_CREATED, -1, NULL, 0);
   int listener = op->arg[0] == NO_SLOT ? -1 : slot(op->arg[0]);
   int signals = check(sys_signalfd());
+  /* Whoever is told that the container is created goes away: from here on only `start` hears of a failure. */
+  sync_with_host(SYNC_CREATED, -1, NULL, 0);
   for (;;) {
     struct pollfd watch[2] = {{listener < 0 ? st.sync_fd : listener, POLLIN, 0}, {signals, POLLIN, 0}};
     if (poll(watch, 2, -1) < 0) {

@@ -75,7 +75,7 @@ function mustHave(name: Requirement): boolean {
 const TIMEOUT_MS = 60_000;
 
 /** A function like `test` of bun:test, that skips with a reason where something is missing. */
-export function requires(...needed: Requirement[]): (name: string, body: () => unknown) => void {
+export function requires(...needed: Requirement[]): (name: string, body: () => unknown, timeoutMs?: number) => void {
   const lacking = missing(...needed);
   const demanded = lacking.filter(mustHave);
   if (demanded.length > 0) {
@@ -87,5 +87,5 @@ export function requires(...needed: Requirement[]): (name: string, body: () => u
   if (lacking.length > 0) {
     return (name) => test.skip(`${name} [needs ${lacking.join(", ")}; runtime ${runtimeName()}]`, () => {});
   }
-  return (name, body) => test(name, async () => void (await body()), TIMEOUT_MS);
+  return (name, body, timeoutMs = TIMEOUT_MS) => test(name, async () => void (await body()), timeoutMs);
 }

@@ -1,0 +1,139 @@
+/**
+ * `create`, `run`, `start` and `exec` with one of their system calls failing, each in its turn, and with cloche or one of its
+ * helper's processes killed in front of one: a failure is told in one clear line, and nothing is left.
+ *
+ * Some of the calls are tried, at least one of every kind; `CLOCHE_FAULTS=all` tries every one, which takes half an hour.
+ */
+import { afterAll, beforeAll, expect } from "bun:test";
+import { type Call, type Fault, Injector } from "../faults/injector.ts";
+import { adoptOrphans } from "../faults/orphans.ts";
+import { endingScenario, execScenario, makingScenario, startScenario } from "../faults/scenarios.ts";
+import { addEverything, addUserNamespace } from "../faults/specs.ts";
+import { disturb, likelyError, recordCalls, type Scenario } from "../faults/sweep.ts";
+import type { BundleSpec } from "../helpers/bundle.ts";
+import { requires } from "../helpers/requires.ts";
+import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+
+const it = requires("root", "busybox", "gcc", "cgroup1", "cloche");
+
+const isComplete = process.env["CLOCHE_FAULTS"] === "all";
+const TIMEOUT_MS = isComplete ? 3_600_000 : 120_000;
+
+/** How many calls of a command are made to fail, and in front of how many a process is killed. */
+const FAILURES = isComplete ? Number.POSITIVE_INFINITY : 60;
+const KILLS = isComplete ? Number.POSITIVE_INFINITY : 20;
+
+let injector: Injector;
+beforeAll(() => {
+  adoptOrphans();
+  injector = new Injector();
+});
+afterAll(() => injector.close());
+
+/** The first call of every kind, and as many of the others, evenly spread, as there is room for. */
+function sample(calls: Call[], limit: number, isOneOfAKind: boolean): Call[] {
+  if (calls.length <= limit) return calls;
+  const kinds = new Map<string, Call>();
+  for (const call of calls) {
+    const kind = `${call.program} ${call.name}`;
+    if (isOneOfAKind && !kinds.has(kind)) kinds.set(kind, call);
+  }
+  const chosen = new Set(kinds.values());
+  const others = calls.filter((call) => !chosen.has(call));
+  const room = Math.max(limit - chosen.size, 5);
+  return [...chosen, ...others.filter((_, index) => index % Math.ceil(others.length / room) === 0)];
+}
+
+function expectNoProblem(scenario: Scenario, calls: Call[], faultOf: (call: Call) => Fault): void {
+  const problems: string[] = [];
+  let hits = 0;
+  for (const call of calls) {
+    const target = { call, fault: faultOf(call) };
+    const finding = disturb(injector, scenario, target);
+    if (finding.wasHit) hits++;
+    for (const problem of finding.problems) problems.push(`${finding.what}: ${problem}`);
+  }
+  expect(problems).toEqual([]);
+  // Or all of this has shown nothing.
+  expect(hits).toBeGreaterThan(calls.length * 0.8);
+}
+
+const sleeps = (spec: BundleSpec) => {
+  spec.process.args = ["sleep", "600"];
+};
+
+/** Where `run` has waited for its program and all that is left to do is to delete the container. */
+const endOfProgram = (calls: Call[]) =>
+  calls.findLastIndex(({ process, name }) => process === 0 && name === "wait4") + 1;
+
+const scenarios: Record<string, (runtime: Runtime) => Scenario> = {
+  create: (runtime) =>
+    makingScenario(
+      runtime,
+      ["create"],
+      runtime.bundle((spec) => {
+        sleeps(spec);
+        addEverything(spec, runtime.directory);
+      }),
+    ),
+  "create in a user namespace": (runtime) =>
+    makingScenario(
+      runtime,
+      ["create"],
+      runtime.bundle((spec) => {
+        sleeps(spec);
+        addUserNamespace(spec);
+      }),
+    ),
+  start: (runtime) =>
+    startScenario(
+      runtime,
+      runtime.bundle((spec) => {
+        sleeps(spec);
+        addEverything(spec, runtime.directory);
+      }),
+    ),
+  "run --detach": (runtime) => makingScenario(runtime, ["run", "--detach"], runtime.bundle(sleeps)),
+  run: (runtime) => ({
+    ...makingScenario(runtime, ["run"], runtime.bundle()),
+    select: (calls) => calls.slice(0, endOfProgram(calls)),
+  }),
+  "the end of run": (runtime) => ({
+    ...endingScenario(runtime, ["run"], runtime.bundle()),
+    select: (calls) => calls.slice(endOfProgram(calls)),
+  }),
+  exec: (runtime) => {
+    const id = runtime.create(sleeps);
+    runtime.ok(["start", id]);
+    return execScenario(runtime, id, []);
+  },
+  "exec --detach": (runtime) => {
+    const id = runtime.create(sleeps);
+    runtime.ok(["start", id]);
+    return execScenario(runtime, id, ["--detach"]);
+  },
+};
+
+for (const [name, makeScenario] of Object.entries(scenarios)) {
+  it(
+    `${name}: a call that fails is told in one line and leaves nothing`,
+    () =>
+      withRuntime((runtime) => {
+        const scenario = makeScenario(runtime);
+        const calls = recordCalls(injector, scenario);
+        expectNoProblem(scenario, sample(calls, FAILURES, true), ({ name }) => likelyError(name));
+      }),
+    TIMEOUT_MS,
+  );
+
+  it(
+    `${name}: killed at any point, it leaves what delete --force removes`,
+    () =>
+      withRuntime((runtime) => {
+        const scenario = makeScenario(runtime);
+        const calls = recordCalls(injector, scenario);
+        expectNoProblem(scenario, sample(calls, KILLS, false), () => "SIGKILL");
+      }),
+    TIMEOUT_MS,
+  );
+}
