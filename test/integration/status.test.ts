@@ -3,7 +3,7 @@
  * (container/status.ts), changes nothing and leaves nothing.
  */
 import { expect } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { isAllowed, type Operation, RULES } from "../../container/status.ts";
 import type { Status } from "../../specutils/spec.ts";
@@ -53,7 +53,12 @@ async function containerThatIs(runtime: Runtime, status: Exclude<Status, "creati
   const id = runtime.create((spec) => {
     spec.process.args = ["sleep", "600"];
   });
-  if (status !== "created") runtime.ok(["start", id]);
+  if (status !== "created") {
+    runtime.ok(["start", id]);
+    // runc returns while its own init still becomes the program.
+    const cmdline = `/proc/${runtime.state(id).pid}/cmdline`;
+    await waitFor("the program runs", () => readFileSync(cmdline, "latin1").startsWith("sleep"));
+  }
   if (status === "paused") runtime.ok(["pause", id]);
   if (status === "stopped") runtime.ok(["kill", id, "KILL"]);
   await runtime.reaches(id, status);
@@ -246,4 +251,16 @@ it("paused: exec is refused with the exit code of what could not be run, and nam
     expect(stderr).toContain("--ignore-paused");
     runtime.ok(["resume", id]);
     runtime.ok(["exec", id, "true"]);
+  }));
+
+itIsOurs("wait: tells the exit code of a detached container that nobody has waited for, as often as it is asked", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["sh", "-c", "sleep 0.1; exit 42"];
+    });
+    const id = runtime.id();
+    runtime.ok(["run", "--detach", "--bundle", bundle, id]);
+    expect(runtime.ok(["wait", id])).toBe("42\n");
+    expect(runtime.ok(["wait", id])).toBe("42\n");
+    expect(runtime.state(id)).toMatchObject({ status: "stopped", pid: 0, exit: { exitCode: 42 } });
   }));
