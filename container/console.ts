@@ -13,6 +13,7 @@ const POLLOUT = 4;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const EIO = 5;
+const EPIPE = 32;
 const EBADF = 9;
 const EAGAIN = 11;
 const BUFFER_BYTES = 65536;
@@ -89,7 +90,7 @@ function setNonBlocking(fd: number): void {
   throwErrno("fcntl", "terminal", sys(NR.fcntl, fd, F_SETFL, flags | constants.O_NONBLOCK));
 }
 
-/** Passes one piece of output on. Returns false at its end: a terminal whose other end is closed reports EIO. */
+/** Passes one piece of output on. Returns false at the end of it (EIO: the other end is closed), or of our stdout. */
 function passOutput(master: number, buffer: Uint8Array): boolean {
   const got = sys(NR.read, master, buffer, buffer.length);
   if (got === -EAGAIN) return true;
@@ -97,6 +98,8 @@ function passOutput(master: number, buffer: Uint8Array): boolean {
   throwErrno("read", "terminal", got);
   for (let at = 0; at < got; ) {
     const put = sys(NR.write, 1, buffer.subarray(at, got), got - at);
+    // Nobody reads any more: to the program that is a terminal that was hung up (SIGHUP), once the caller closes it.
+    if (put === -EPIPE) return false;
     if (put === -EAGAIN) poll([{ fd: 1, events: POLLOUT }], -1);
     else at += throwErrno("write", "stdout", put);
   }

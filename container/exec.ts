@@ -88,7 +88,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       debug: context.debug,
       warn: context.warn,
     });
-    const launched = launch(plan, () => "");
+    const launched = launch(plan);
     undo.push(() => abandon(launched, [started.pid === 0 ? undefined : started.pid]));
     const { conversation } = launched;
     const handlers = execHandlers(record, options, started);

@@ -117,7 +117,8 @@ class Making {
       if (this.#record.cgroup !== undefined) await removeCgroup(this.#record.cgroup);
     });
     const launched = this.#launch();
-    const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED);
+    const hookOutput = () => this.#hooks.output();
+    const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED, hookOutput);
     this.#hooks.close();
     if (created === undefined) throw helperDied();
     reapEnded();
@@ -156,7 +157,7 @@ class Making {
         startFd = listenAt(startSocket, SOCK.SEQPACKET);
         opened.push(startFd);
       }
-      const launched = launch(this.#plan(exitFd, startFd), () => this.#hooks.output());
+      const launched = launch(this.#plan(exitFd, startFd));
       this.#hostPid = launched.hostPid;
       this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
       return launched;

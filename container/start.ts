@@ -29,7 +29,7 @@ export async function startContainer(context: Context, id: string): Promise<void
     record: structuredClone(current),
   }));
   try {
-    await letRun(context, record, new Conversation(socket, describeOp, () => ""), 1);
+    await letRun(context, record, new Conversation(socket, describeOp), 1);
   } catch (error) {
     if (error instanceof HookFailure) await deleteContainer(context, record.id, { force: true });
     throw error;
@@ -79,10 +79,10 @@ export async function letRun(
         },
       },
       undefined,
+      () => hooks.output(),
     );
   } catch (error) {
-    if (!isHookFailure(error)) throw startFailure(ClocheError, record, messageOf(error), error);
-    throw startFailure(HookFailure, record, `${messageOf(error)}${hooks.output()}`, error);
+    throw startFailure(isHookFailure(error) ? HookFailure : ClocheError, record, messageOf(error), error);
   } finally {
     hooks.close();
   }

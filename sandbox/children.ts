@@ -2,6 +2,8 @@
  * Our children: the helper's processes. The short-lived ones must be waited for, because PID 1 of the sandbox cannot end
  * while a zombie of its pid namespace is left (pid_namespaces(7)).
  */
+import { constants } from "node:os";
+import { SyscallError } from "../specutils/errors.ts";
 import { type ProcessEnd, waitPid } from "../specutils/syscall.ts";
 
 /** Ends that were met while waiting for others. */
@@ -13,8 +15,8 @@ export function reapEnded(): void {
     for (let end = waitPid(-1, { noHang: true }); end !== undefined; end = waitPid(-1, { noHang: true })) {
       ended.set(end.pid, end);
     }
-  } catch {
-    return; // ECHILD: there is no child
+  } catch (error) {
+    ignoreNoChild(error);
   }
 }
 
@@ -22,9 +24,14 @@ export function reapEnded(): void {
 export function reapAll(): void {
   try {
     for (;;) waitPid(-1);
-  } catch {
-    return; // ECHILD: no more
+  } catch (error) {
+    ignoreNoChild(error);
   }
+}
+
+/** ECHILD is how the end of the children shows. */
+function ignoreNoChild(error: unknown): void {
+  if (!(error instanceof SyscallError && error.errno === constants.errno.ECHILD)) throw error;
 }
 
 /** Waits for child `pid`, blocking. @throws SyscallError with ECHILD when it is none */

@@ -63,9 +63,6 @@ export type SyncHandlers = {
 /** The op of an index; `start`, which does not have the plan any more, makes one up from the code. */
 export type DescribeOp = (index: number, code: number) => Op;
 
-/** Words for a hook that failed inside the container, where only the caller has its output. */
-export type DescribeHookFailure = () => string;
-
 /** What fails before the plan is read. */
 const UNPLANNED = op(0, "read the plan");
 
@@ -73,21 +70,24 @@ const UNPLANNED = op(0, "read the plan");
 export class Conversation {
   readonly socket: number;
   readonly #describe: DescribeOp;
-  readonly #hookOutput: DescribeHookFailure;
 
-  constructor(socket: number, describe: DescribeOp, hookOutput: DescribeHookFailure) {
+  constructor(socket: number, describe: DescribeOp) {
     this.socket = socket;
     this.#describe = describe;
-    this.#hookOutput = hookOutput;
   }
 
   /**
    * Answers the helper until it reaches sync code `until`, which is left unanswered, or closes the socket.
    *
+   * @param hookOutput what a hook has printed that failed inside the container: only the caller has it
    * @returns the request with that code, or undefined at end of file
    * @throws HelperError for the step that failed
    */
-  async answer(handlers: SyncHandlers, until: number | undefined): Promise<SyncRequest | undefined> {
+  async answer(
+    handlers: SyncHandlers,
+    until: number | undefined,
+    hookOutput = () => "",
+  ): Promise<SyncRequest | undefined> {
     for (;;) {
       const { data, fds, pid = 0 } = receiveMessage(this.socket, MESSAGE_BYTES);
       if (data.length < MESSAGE_BYTES) return undefined;
@@ -98,7 +98,7 @@ export class Conversation {
       if (kind === MESSAGE.ERROR) throw failure(step, error ?? 0, reasonOf(step, error ?? 0));
       if (kind === MESSAGE.HOOK_FAILED) {
         const how = error === ETIMEDOUT ? "it ran past its timeout and was killed" : describeStatus(value ?? 0);
-        throw failure(step, error ?? 0, `${how}${this.#hookOutput()}`);
+        throw failure(step, error ?? 0, `${how}${hookOutput()}`);
       }
       const request: SyncRequest = { code: value ?? 0, pid, fds, op: step };
       if (request.code === until) return request;
@@ -157,7 +157,7 @@ export interface Launch {
  *
  * @throws UnsupportedError when cloche-init is not installed beside cloche
  */
-export function launch(plan: Plan, hookOutput: DescribeHookFailure): Launch {
+export function launch(plan: Plan): Launch {
   const [ours, theirs] = socketPair();
   const opened = [theirs];
   try {
@@ -176,7 +176,7 @@ export function launch(plan: Plan, hookOutput: DescribeHookFailure): Launch {
     fds.push([sync, theirs], [sync + 1, planFd], [sync + 2, executable]);
     const argv = ["cloche-init", String(sync), String(sync + 1)];
     const hostPid = spawnHelper(`/proc/self/fd/${sync + 2}`, argv, [], fds);
-    return { conversation: new Conversation(ours, (index) => plan.at(index) ?? UNPLANNED, hookOutput), hostPid };
+    return { conversation: new Conversation(ours, (index) => plan.at(index) ?? UNPLANNED), hostPid };
   } catch (error) {
     closeSync(ours);
     throw error;

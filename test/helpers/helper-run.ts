@@ -37,7 +37,7 @@ const MESSAGE_TIMEOUT_SECONDS = 20;
 
 /** Starts a plan; a helper that falls silent is an error (EAGAIN) and not a test that never ends. */
 export function startPlan(plan: Plan): Launch {
-  const launched = launch(plan, () => "");
+  const launched = launch(plan);
   const timeout = new Uint8Array(new BigInt64Array([BigInt(MESSAGE_TIMEOUT_SECONDS), 0n]).buffer);
   const { socket } = launched.conversation;
   throwErrno("setsockopt", "timeout", sys(NR.setsockopt, socket, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length));

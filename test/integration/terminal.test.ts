@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, writeSync } from "node:fs";
 import path from "node:path";
 import { NR, poll, sys, throwErrno } from "../../specutils/syscall.ts";
@@ -185,5 +185,19 @@ itIsOurs("run: ends with a program that reads a terminal to its end when stdin i
       spec.process.args = ["sh", "-c", "cat; exit 7"];
     });
     expect(runtime.run(["run", "--bundle", bundle, runtime.id()]).exitCode).toBe(7);
+  }),
+);
+
+itIsOurs("run: hangs the terminal up when nobody reads its output any more", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.terminal = true;
+      spec.process.args = ["yes"];
+    });
+    const line = '"$0" --root "$1" run --bundle "$2" "$3" < /dev/null | head -n 1';
+    const args = ["-c", line, runtimePath(), runtime.root, bundle, runtime.id()];
+    const { stdout, stderr } = spawnSync("sh", args, { encoding: "utf8", timeout: 20_000 });
+    expect([stdout, stderr]).toEqual(["y\r\n", ""]);
+    expect(runtime.ok(["list", "--quiet"])).toBe("");
   }),
 );
