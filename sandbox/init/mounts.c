@@ -352,7 +352,9 @@ void copy_up(int from, int to) {
 
   check(fstat(source, &info));
   copy_tree(source, target, 0);
-  copy_attributes(target, &info);
+  /* A directory that was created for this mount has nothing to say about it: the tmpfs keeps the mode that tmpfs gives. */
+  if (!st.target_created)
+    copy_attributes(target, &info);
   (void)close(source);
   (void)close(target);
 }

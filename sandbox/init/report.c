@@ -7,6 +7,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The program's seccomp filter may be in force and refuse this too, which would make _exit(2) try for ever. */
+static _Noreturn void end(void) {
+  (void)syscall(SYS_exit_group, EXIT_PLAN);
+  __builtin_trap();
+}
+
 void send_message(int socket, const struct message *message, int fd) {
   struct iovec data = {(void *)(uintptr_t)message, sizeof(*message)};
   union {
@@ -31,7 +37,7 @@ void send_message(int socket, const struct message *message, int fd) {
   while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0)
     /* Nobody is left to tell, or cannot be told: who waits for an answer to what was not sent would wait for ever. */
     if (errno != EINTR)
-      _exit(EXIT_PLAN);
+      end();
 }
 
 bool receive_message(int socket, struct message *message, int *fds, int max_fds) {
@@ -76,9 +82,7 @@ void die(uint32_t op, int error) {
   struct message message = {MESSAGE_ERROR, op, error, known ? st.plan.ops[op].code : 0};
 
   send_message(st.sync_fd, &message, -1);
-  /* The program's seccomp filter may be in force and refuse this too, which would make _exit(2) try for ever. */
-  (void)syscall(SYS_exit_group, EXIT_PLAN);
-  __builtin_trap();
+  end();
 }
 
 void fail(int error) {

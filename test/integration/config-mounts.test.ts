@@ -278,6 +278,15 @@ it("mounts: tmpcopyup starts with what was there", () =>
     expect(existsSync(path.join(data, "dir/file"))).toBe(true);
   }));
 
+it("mounts: tmpcopyup where nothing was is open to every user, as any new tmpfs", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.mounts.push({ destination: "/scratch", type: "tmpfs", source: "tmpfs", options: ["tmpcopyup"] });
+      spec.process.args = ["stat", "-c", "%a:%u:%g", "/scratch"];
+    });
+    expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("1777:0:0\n");
+  }));
+
 itIsOurs("mounts: tmpcopyup of anything but a tmpfs is refused", () =>
   withRuntime((runtime) => {
     const reason = refusal(runtime, (spec) => {
