@@ -114,5 +114,5 @@ describe("acquireLock", () => {
     const waitedMs = await timed(async () => (await acquireLock(lock))());
     expect(waitedMs).toBeLessThan(100);
     expect(readdirSync(directory).filter((name) => name.includes(".lock"))).toEqual([]);
-  }, 30_000);
+  }, 120_000);
 });
