@@ -263,4 +263,5 @@ itIsOurs("wait: tells the exit code of a detached container that nobody has wait
     expect(runtime.ok(["wait", id])).toBe("42\n");
     expect(runtime.ok(["wait", id])).toBe("42\n");
     expect(runtime.state(id)).toMatchObject({ status: "stopped", pid: 0, exit: { exitCode: 42 } });
-  }));
+  }),
+);
