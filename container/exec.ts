@@ -5,13 +5,13 @@ import { isFrozen } from "../sandbox/cgroups/freeze.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
 import { joinRdtGroup } from "../sandbox/intel-rdt.ts";
-import { abandon, helperDied, launch, type SyncHandlers } from "../sandbox/launch.ts";
+import { abandon, checkExecuted, helperDied, launch, type SyncHandlers } from "../sandbox/launch.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { readConfig, readProcess } from "../specutils/config.ts";
 import { ClocheError, messageOf, StatusError, SyscallError, UsageError } from "../specutils/errors.ts";
-import { isAlive } from "../specutils/process-ref.ts";
+import { isAlive, processRef } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
@@ -100,6 +100,8 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       conversation.go();
       conversation.go();
       await conversation.answer(handlers, undefined);
+      const ref = processRef(started.pid);
+      if (ref !== undefined) checkExecuted(ref);
       // Only now: conmon takes a pid file as the sign that the command could be executed.
       if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
       // It has become its program: from here on it is the caller's.

@@ -1,6 +1,6 @@
 /** `start`: lets a created container's program run (runtime.md#start). */
 import { closeSync } from "node:fs";
-import { Conversation } from "../sandbox/launch.ts";
+import { Conversation, checkExecuted } from "../sandbox/launch.ts";
 import { type Op, op } from "../sandbox/plan.ts";
 import { OP, SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils/errors.ts";
@@ -81,6 +81,7 @@ export async function letRun(
       undefined,
       () => hooks.output(),
     );
+    if (record.process !== undefined) checkExecuted(record.process);
   } catch (error) {
     throw startFailure(isHookFailure(error) ? HookFailure : ClocheError, record, messageOf(error), error);
   } finally {

@@ -8,6 +8,7 @@
 import { closeSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
+import { type ProcessRef, readProcessStat } from "../specutils/process-ref.ts";
 import {
   memfd,
   NR,
@@ -33,6 +34,7 @@ const EPERM = 1;
 const MOUNT_ATTR_IDMAP = 0x100000;
 const ESRCH = 3;
 const EINVAL = 22;
+const HELPER_NAME = "cloche-init";
 const ENOSYS = 38;
 const ETIMEDOUT = 110;
 const SIGKILL = 9;
@@ -174,7 +176,7 @@ export function launch(plan: Plan): Launch {
     });
     // The executable is closed by the helper as one of those that lie above the plan.
     fds.push([sync, theirs], [sync + 1, planFd], [sync + 2, executable]);
-    const argv = ["cloche-init", String(sync), String(sync + 1)];
+    const argv = [HELPER_NAME, String(sync), String(sync + 1)];
     const hostPid = spawnHelper(`/proc/self/fd/${sync + 2}`, argv, [], fds);
     return { conversation: new Conversation(ours, (index) => plan.at(index) ?? UNPLANNED), hostPid };
   } catch (error) {
@@ -194,7 +196,7 @@ function openHelper(): number {
   // From source, which is how tests do it, it may be another build of the helper: scripts/test-sanitized.
   const fromSource = () => process.env["CLOCHE_DIST"] ?? path.join(import.meta.dirname, "..", "dist");
   const directory = isCompiled ? path.dirname(process.execPath) : fromSource();
-  const file = path.join(directory, "cloche-init");
+  const file = path.join(directory, HELPER_NAME);
   const tree = sys(NR.open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | O_CLOEXEC);
   if (tree < 0) {
     // Without privileges nobody may copy a mount, whatever the file.
@@ -207,8 +209,20 @@ function openHelper(): number {
   if (result >= 0) return tree;
   closeSync(tree);
   // Before Linux 5.12 a sealed copy in memory does as well, and costs its size for as long as the container runs.
-  if (result === -ENOSYS) return memfd("cloche-init", readFileSync(file));
+  if (result === -ENOSYS) return memfd(HELPER_NAME, readFileSync(file));
   return throwErrno("mount_setattr", file, result);
+}
+
+/**
+ * The end of a conversation means that the program is being executed, or that the helper has ended and could not say why: its
+ * filter is in force by then. A zombie that still has the helper's name has never been the program.
+ *
+ * @throws HelperError for such a zombie; one that somebody has waited for already cannot be told
+ */
+export function checkExecuted({ pid, startTime }: ProcessRef): void {
+  const stat = readProcessStat(pid);
+  if (stat?.startTime !== startTime || stat.state !== "Z" || stat.name !== HELPER_NAME) return;
+  throw new HelperError("linux.seccomp: the filter must allow execve and capset", "linux.seccomp", 0);
 }
 
 /** The helper ended without a word: it was killed, or crashed. */

@@ -8,6 +8,7 @@ test("parseProcessStat is not misled by a command's name", () => {
   const rest = `S ${Array.from({ length: 49 }, (_, index) => index + 4).join(" ")}`;
   expect(parseProcessStat(`7 (a) R 1 (b c) ${rest}\n`)).toEqual({
     state: "S",
+    name: "a) R 1 (b c",
     startTime: "22",
     threads: 20,
     waitStatus: 52,

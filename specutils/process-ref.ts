@@ -18,6 +18,8 @@ export interface ProcessRef {
 export interface ProcessStat {
   /** One letter: `R`, `S`, `D`, `T`, `Z`, … */
   state: string;
+  /** The name of what it executes (comm), which may hold anything; kept by a zombie. */
+  name: string;
   startTime: string;
   threads: number;
   /** How it ended, as waitpid(2) tells it (field 52). 0 before its end, and for who may not know. */
@@ -45,10 +47,12 @@ export function readProcessStat(pid: number | "self"): ProcessStat | undefined {
 
 /** Parses a line of /proc/PID/stat. The command name (field 2) may itself hold spaces and parentheses. */
 export function parseProcessStat(text: string): ProcessStat | undefined {
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const nameEnd = text.lastIndexOf(")");
+  const name = text.slice(text.indexOf("(") + 1, nameEnd);
+  const fields = text.slice(nameEnd + 2).split(" ");
   const [state, startTime, threads, waitStatus] = [fields[0], fields[19], fields[17], fields[49]];
   if (state === undefined || startTime === undefined || threads === undefined) return undefined;
-  return { state, startTime, threads: Number(threads), waitStatus: Number(waitStatus) };
+  return { state, name, startTime, threads: Number(threads), waitStatus: Number(waitStatus) };
 }
 
 /** A reference to a process that exists now; undefined when it does not. */

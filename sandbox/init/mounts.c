@@ -136,8 +136,9 @@ int resolve_target(int root, const char *path, uint64_t kind, mode_t mode, bool 
   check(fstat(fd, &info));
   if (kind == TARGET_DIRECTORY && !S_ISDIR(info.st_mode))
     fail(ENOTDIR);
+  /* The word that docker looks for to explain a file bound over a directory, too. */
   if (kind == TARGET_FILE && S_ISDIR(info.st_mode))
-    fail(EISDIR);
+    fail(ENOTDIR);
   return fd;
 }
 

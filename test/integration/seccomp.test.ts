@@ -67,10 +67,11 @@ it("seccomp: SCMP_ACT_KILL_PROCESS ends a process that makes the call, and not t
     expect(runUnder(runtime, deadly, "mkdir /tmp/refused; echo $?").stdout).toBe("159\n");
   }));
 
-it("seccomp: a profile that refuses every call, and the way out, ends the container at once", () =>
+it("seccomp: a profile that refuses every call, and the way out, fails the start at once", () =>
   withRuntime((runtime) => {
     const result = runUnder(runtime, { defaultAction: "SCMP_ACT_ERRNO" }, "true");
-    expect(result.exitCode).not.toBe(0);
+    expect([result.exitCode, result.stderr]).not.toEqual([0, ""]);
+    expect(runtime.leftovers()).toEqual([]);
   }));
 
 docker("seccomp: docker's default profile lets a shell work and refuses a new user namespace", () =>
