@@ -1,6 +1,8 @@
 /** Terminals: handing the master end to the caller's socket, or relaying it to our own terminal. */
+
 import { constants } from "node:fs";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { POLLIN, POLLOUT } from "../specutils/syscall/constants.ts";
 import { followTerminalSize, NR, poll, sys, throwErrno } from "../specutils/syscall.ts";
 import { sendTo } from "../specutils/unix-socket.ts";
 
@@ -8,8 +10,6 @@ const TCGETS = 0x5401;
 const TCSETS = 0x5402;
 /** struct termios of the kernel: four flag words, the line discipline and the control characters. */
 const TERMIOS_BYTES = 64;
-const POLLIN = 1;
-const POLLOUT = 4;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const EIO = 5;
@@ -20,8 +20,26 @@ const BUFFER_BYTES = 65536;
 /** VEOF, twice: as it is set in a new terminal (termios(3)). */
 const END_OF_INPUT = new Uint8Array([4, 4]);
 
-/** Sends the master end to a socket of the caller's, which answers nothing and may be read after we are gone. @throws ClocheError */
-export function sendConsole(socket: string, master: number): void {
+/**
+ * Takes over the master end of a new terminal: to the caller's socket if there is one, else for us to relay.
+ *
+ * @param master as the helper sent it
+ * @returns the master, with the size of our terminal, if it is ours
+ * @throws ClocheError when the helper sent none, or the socket does not take it
+ */
+export function takeTerminal(master: number | undefined, consoleSocket: string | undefined): number | undefined {
+  if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
+  if (consoleSocket !== undefined) {
+    sendConsole(consoleSocket, master);
+    return undefined;
+  }
+  // Before its program looks at it; as it is when stdin is no terminal.
+  followTerminalSize(0, master)();
+  return master;
+}
+
+/** The socket's owner answers nothing, and may read it after we are gone. @throws ClocheError */
+function sendConsole(socket: string, master: number): void {
   try {
     // The name is what runc sends, and what its callers check the length of.
     sendTo(socket, new TextEncoder().encode("/dev/ptmx"), [master]);
@@ -32,11 +50,6 @@ export function sendConsole(socket: string, master: number): void {
   } finally {
     sys(NR.close, master);
   }
-}
-
-/** Gives a container's terminal the size of ours, before its program looks at it; as it is when stdin is no terminal. */
-export function copyTerminalSize(master: number): void {
-  followTerminalSize(0, master)();
 }
 
 /**

@@ -1,10 +1,10 @@
 /** The environment of a container's program: config.json's, and what it must have besides. */
+
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { Process } from "../specutils/spec.ts";
+import { O_CLOEXEC, O_PATH } from "../specutils/syscall/constants.ts";
 import { openat2 } from "../specutils/syscall.ts";
 
-const O_PATH = 0o10000000;
-const O_CLOEXEC = 0o2000000;
 const RESOLVE_NO_MAGICLINKS = 0x02;
 const RESOLVE_IN_ROOT = 0x10;
 

@@ -5,6 +5,7 @@ import type { OomWatch } from "../sandbox/cgroups/oom.ts";
 import type { CgroupStats } from "../sandbox/cgroups/stats-types.ts";
 import { UnsupportedError, UsageError } from "../specutils/errors.ts";
 import { isAlive } from "../specutils/process-ref.ts";
+import { POLLIN } from "../specutils/syscall/constants.ts";
 import { pidfdOpen, poll } from "../specutils/syscall.ts";
 import type { Context } from "./context.ts";
 import { hasCgroup, type SavedContainer } from "./record.ts";
@@ -25,7 +26,6 @@ export interface WatchOptions {
   statsOnly: boolean;
 }
 
-const POLLIN = 1;
 /** Ten days: what poll(2) takes is about twice that. */
 const MAX_TIMEOUT_MS = 864_000_000;
 

@@ -16,7 +16,7 @@ import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
-import { copyTerminalSize, sendConsole } from "./console.ts";
+import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, programEnvironment } from "./environment.ts";
 import { currentLimit } from "./limits.ts";
@@ -218,13 +218,7 @@ function execHandlers(
       return undefined;
     },
     [SYNC.CONSOLE]: ({ fds: [master] }) => {
-      if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
-      if (options.consoleSocket === undefined) {
-        started.terminalFd = master;
-        copyTerminalSize(master);
-      } else {
-        sendConsole(options.consoleSocket, master);
-      }
+      started.terminalFd = takeTerminal(master, options.consoleSocket);
       return undefined;
     },
     [SYNC.LISTENER]: ({ fds: [listener] }) => {

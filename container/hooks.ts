@@ -9,13 +9,12 @@ import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import type { Hook, State } from "../specutils/spec.ts";
+import { POLLIN } from "../specutils/syscall/constants.ts";
 import type { ProcessEnd } from "../specutils/syscall.ts";
 import { kill, pidfdOpen, poll, spawnHelper, waitPid } from "../specutils/syscall.ts";
 import { lastOutput, openHookFiles } from "./hook-files.ts";
 
 export type RuntimeHookPoint = "prestart" | "createRuntime" | "poststart" | "poststop";
-
-const POLLIN = 1;
 
 /** A hook failed that the container cannot go on without. */
 export class HookFailure extends ClocheError {

@@ -27,7 +27,7 @@ import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { checkId, exitPath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
-import { copyTerminalSize, sendConsole } from "./console.ts";
+import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
@@ -219,15 +219,9 @@ class Making {
         return this.#hooks.next(containerHookState(this.#record));
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {
-        if (master === undefined) throw new ClocheError("cannot open a terminal: the helper sent none");
-        const { consoleSocket } = this.#options;
-        if (consoleSocket === undefined) {
-          this.#terminalFd = master;
-          copyTerminalSize(master);
-          this.#undo.push(() => closeSync(master));
-        } else {
-          sendConsole(consoleSocket, master);
-        }
+        const ours = takeTerminal(master, this.#options.consoleSocket);
+        this.#terminalFd = ours;
+        if (ours !== undefined) this.#undo.push(() => closeSync(ours));
         return undefined;
       },
     };

@@ -8,9 +8,8 @@ import { constants } from "node:os";
 import { ClocheError, SyscallError } from "../specutils/errors.ts";
 import type { ProcessRef } from "../specutils/process-ref.ts";
 import { isAlive } from "../specutils/process-ref.ts";
+import { POLLIN } from "../specutils/syscall/constants.ts";
 import { pidfdOpen, pidfdSendSignal, poll } from "../specutils/syscall.ts";
-
-const POLLIN = 1;
 
 /** Sends a signal, 0 to 64, to that very process. Returns whether it was there to get it. @throws SyscallError */
 export function signalProcess(ref: ProcessRef, signal: number): boolean {

@@ -5,11 +5,13 @@
  * matters: sources are opened before a user namespace takes the right to; /proc is written through the host's own procfs;
  * masks come after all mounts, and before the pivot, while the host's /dev/null can still be copied.
  */
+
 import { constants } from "node:fs";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
 import type { Hook, Process, Spec } from "../specutils/spec.ts";
+import { AT_RECURSIVE, O_PATH } from "../specutils/syscall/constants.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { isSelinuxEnabled } from "./host.ts";
@@ -20,9 +22,7 @@ import { hookOp, needsProc, planProgram, planRaisedLimits, settingOps } from "./
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
-const O_PATH = 0o10000000;
 const { O_DIRECTORY } = constants; // another number on arm64
-const AT_RECURSIVE = 0x8000;
 
 export interface CreatePlanInput {
   id: string;

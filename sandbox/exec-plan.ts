@@ -1,13 +1,14 @@
 /** The plan of `exec`: another program in a container that is there already. */
+
 import { constants, readlinkSync } from "node:fs";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
+import { O_PATH } from "../specutils/syscall/constants.ts";
 import { op, openOp, Plan } from "./plan.ts";
 import { cpuMask, needsProc, type ProcessSettings, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC } from "./protocol.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
-const O_PATH = 0o10000000;
 const { O_DIRECTORY } = constants; // another number on arm64
 
 export interface ExecPlanInput {

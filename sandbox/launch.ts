@@ -5,10 +5,12 @@
  * this process ends, they become children of whoever called cloche. Until the container process is told to go on for good
  * it ends when our end of the socket closes: a cloche that is killed leaves nothing behind.
  */
+
 import { closeSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
 import { type ProcessRef, readProcessStat } from "../specutils/process-ref.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
 import {
   memfd,
   NR,
@@ -25,10 +27,7 @@ import { reapAll } from "./children.ts";
 import { encodePlan, type Op, op, type Plan } from "./plan.ts";
 import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
 
-const AT_FDCWD = -100;
-const AT_EMPTY_PATH = 0x1000;
 const OPEN_TREE_CLONE = 1;
-const O_CLOEXEC = 0o2000000;
 const MOUNT_ATTR_RDONLY = 1;
 const EPERM = 1;
 const MOUNT_ATTR_IDMAP = 0x100000;

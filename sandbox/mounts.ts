@@ -5,6 +5,7 @@
  * has the host's root, as detached copies that already carry their attributes. They are put in place on targets that are
  * walked to from the container's root. No path of the container's is ever resolved on the host.
  */
+
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
 import { SpecError } from "../specutils/errors.ts";
@@ -21,13 +22,13 @@ import {
   parseMountOptions,
 } from "../specutils/mount-options.ts";
 import type { Mount, Spec } from "../specutils/spec.ts";
+import { AT_RECURSIVE } from "../specutils/syscall/constants.ts";
 import { planCgroupMount } from "./cgroup-mounts.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { mappingText, namespaceChoice } from "./namespaces.ts";
 import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { NO_SLOT, OP, OP_FLAG, TARGET } from "./protocol.ts";
 
-const AT_RECURSIVE = 0x8000;
 const MOUNT_ATTR_IDMAP = 0x100000;
 const PROC_SUPER_MAGIC = 0x9fa0;
 

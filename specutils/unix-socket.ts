@@ -3,13 +3,14 @@
  *
  * A socket's path may have 107 bytes at most. Longer ones are reached through a descriptor of their directory.
  */
+
 import { closeSync, constants, openSync } from "node:fs";
 import path from "node:path";
+import { O_PATH } from "./syscall/constants.ts";
 import { NR, sendMessage, sys, throwErrno } from "./syscall.ts";
 
 const AF_UNIX = 1;
 const SOCK_CLOEXEC = 0o2000000;
-const O_PATH = 0o10000000;
 const ADDRESS_BYTES = 110;
 
 /** SOCK_STREAM or SOCK_SEQPACKET of socket(2). */
