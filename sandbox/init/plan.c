@@ -82,6 +82,8 @@ static bool valid_list(const char *bytes, size_t length, uint64_t count) {
   return seen == count && (length == 0 || bytes[length - 1] == '\0');
 }
 
+#define NAMESPACE_FLAGS 0x7e020080u /* CLONE_NEWCGROUP, IPC, NET, NS, PID, TIME, USER, UTS */
+
 static bool valid_op(const struct plan *plan, const struct plan_op *op) {
   if (op->code == 0 || op->code >= OP_CODES)
     return false;
@@ -103,6 +105,9 @@ static bool valid_op(const struct plan *plan, const struct plan_op *op) {
       return false;
   }
   switch (op->code) {
+  case OP_UNSHARE:
+  case OP_CONTAINER: /* a clone flag such as CLONE_VM would have two processes on one stack */
+    return (op->arg[0] & ~(uint64_t)NAMESPACE_FLAGS) == 0;
   case OP_TARGET:
     return op->arg[2] <= TARGET_EXISTING && (op->arg[2] != TARGET_LIKE || op->arg[3] < PLAN_SLOTS);
   case OP_MOUNT_SETATTR:

@@ -51,6 +51,8 @@ const REFUSED: Record<string, Change> = {
   "a slot of 64 bits": (view, at) => view.setBigUint64(argument(at(OP.OPEN), 0), 1n << 32n, true),
   "no slot where one is needed": (view, at) => view.setBigUint64(argument(at(OP.OPEN), 0), BigInt(NO_SLOT), true),
   "no slot for the exit record": (view, at) => view.setBigUint64(argument(at(OP.SANDBOX), 0), BigInt(NO_SLOT), true),
+  "a clone flag that makes no namespace": (view, at) =>
+    view.setBigUint64(argument(at(OP.CONTAINER), 0), 0x100n /* CLONE_VM */, true),
   "a user namespace slot beyond the table": (view, at) =>
     view.setBigUint64(argument(at(OP.MOUNT_SETATTR), 3), BigInt(PLAN_SLOTS + 1) << 32n, true),
   "an unknown kind of target": (view, at) => view.setBigUint64(argument(at(OP.TARGET), 2), 4n, true),
@@ -116,8 +118,9 @@ it("an op in the wrong stage, or an empty slot, is a failed step", async () => {
 
 /** How many plans, changed at random, are carried out in a throw-away machine of namespaces. */
 const RANDOM_PLANS = Number(process.env["CLOCHE_MUTATIONS"] ?? 400);
+const SEED = process.env["CLOCHE_SEED"] ?? "73051097";
 
-it(`${RANDOM_PLANS} plans changed at random neither crash nor hang the helper, and leave no process`, () => {
+it(`${RANDOM_PLANS} plans changed at random (seed ${SEED}) neither crash nor hang the helper, and leave no process`, () => {
   // A user namespace in which nobody is root on the host, and everything else that a plan could spoil is new and ends with it.
   const directory = mkdtempSync(path.join(tmpdir(), "cloche-mutations-"));
   try {
@@ -125,7 +128,7 @@ it(`${RANDOM_PLANS} plans changed at random neither crash nor hang the helper, a
     const unshare = ["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork"];
     const { status, stdout, stderr } = spawnSync(
       "unshare",
-      [...unshare, "--kill-child", "--mount-proc", process.execPath, script, directory, String(RANDOM_PLANS)],
+      [...unshare, "--kill-child", "--mount-proc", process.execPath, script, directory, String(RANDOM_PLANS), SEED],
       { encoding: "utf8", timeout: 600_000, killSignal: "SIGKILL" },
     );
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: `${RANDOM_PLANS} plans\n`, stderr: "" });
