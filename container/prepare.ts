@@ -163,6 +163,7 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
       ...(listenerMetadata !== undefined && { metadata: listenerMetadata }),
     };
   }
+  if (spec.hooks?.startContainer?.length || record.seccompListener !== undefined) record.hasStartSteps = true;
   return record;
 }
 

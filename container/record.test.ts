@@ -21,6 +21,7 @@ const full: Required<SavedContainer> = {
   hooks: { poststop: [{ path: "/bin/true", args: ["true"], env: ["A=B"], timeout: 1 }] },
   seccompFilter: "key",
   seccompListener: { path: "/run/agent.sock", metadata: "m" },
+  hasStartSteps: true,
   intelRdtDir: "/x",
   reservedCgroupDirs: ["/x"],
   linux: { personality: { domain: "LINUX32" }, memoryPolicy: { mode: "MPOL_LOCAL" } },

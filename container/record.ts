@@ -57,6 +57,8 @@ export interface SavedContainer {
   seccompFilter?: string;
   /** Where `start` sends the seccomp listener, and the words that go with it (config-linux.md#seccomp). */
   seccompListener?: { path: string; metadata?: string };
+  /** Whether something is done between `start` and the program: startContainer hooks, sending the seccomp listener. */
+  hasStartSteps?: boolean;
   /** The resctrl group, or monitoring group, that was made for the container, absolute. */
   intelRdtDir?: string;
   /** What of `linux` holds for each of its processes, also for those that `exec` adds. */
@@ -149,6 +151,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   seccompListener: optional(
     (value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"]),
   ),
+  hasStartSteps: optional(isBoolean),
   intelRdtDir: optional(isString),
   linux: optional(isObject),
   intelRdtTasks: optional(isStringArray),

@@ -7,11 +7,9 @@ import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils
 import { connectTo, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import type { Context } from "./context.ts";
-import { deleteContainer } from "./delete.ts";
 import { HookTurns } from "./hook-files.ts";
 import { HookFailure, runHooks } from "./hooks.ts";
 import type { SavedContainer } from "./record.ts";
-import { sendListener } from "./seccomp-listener.ts";
 import { containerHookState, hookState } from "./state.ts";
 import { checkAllowed, refusal } from "./status.ts";
 import { withContainer } from "./store.ts";
@@ -24,14 +22,19 @@ import { withContainer } from "./store.ts";
  *   HookFailure when a hook fails, and the container is gone then (runtime.md#lifecycle)
  */
 export async function startContainer(context: Context, id: string): Promise<void> {
-  const { record, socket } = await withContainer(context.root, id, (current) => ({
-    socket: takeStartSocket(current),
-    record: structuredClone(current),
-  }));
+  const { record, socket } = await withContainer(context.root, id, (current) => {
+    const taken = takeStartSocket(current);
+    // Nothing but the program comes now: it runs, or its process ends, which is found out by whoever looks.
+    if (current.hasStartSteps !== true) current.status = "running";
+    return { socket: taken, record: structuredClone(current) };
+  });
   try {
     await letRun(context, record, new Conversation(socket, describeOp), 1);
   } catch (error) {
-    if (error instanceof HookFailure) await deleteContainer(context, record.id, { force: true });
+    if (error instanceof HookFailure) {
+      const { deleteContainer } = await import("./delete.ts");
+      await deleteContainer(context, record.id, { force: true });
+    }
     throw error;
   } finally {
     closeSync(socket);
@@ -73,7 +76,8 @@ export async function letRun(
     await conversation.answer(
       {
         [SYNC.HOOK]: () => hooks.next(containerHookState(record)),
-        [SYNC.LISTENER]: ({ fds: [listener] }) => {
+        [SYNC.LISTENER]: async ({ fds: [listener] }) => {
+          const { sendListener } = await import("./seccomp-listener.ts");
           if (listener !== undefined) sendListener(record, listener);
           return undefined;
         },
@@ -87,7 +91,7 @@ export async function letRun(
   } finally {
     hooks.close();
   }
-  await markRunning(context, record);
+  if (record.status !== "running") await markRunning(context, record);
   try {
     runHooks("poststart", record.hooks?.poststart, hookState({ ...record, status: "running" }));
   } catch (error) {
