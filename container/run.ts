@@ -8,7 +8,7 @@ import { relayTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { deleteContainer } from "./delete.ts";
-import { makeContainer } from "./make.ts";
+import { type MadeContainer, makeContainer } from "./make.ts";
 import { letRun } from "./start.ts";
 
 export interface RunOptions extends CreateOptions {
@@ -39,11 +39,21 @@ export async function runContainer(context: Context, options: RunOptions): Promi
     }
     closeSync(conversation.socket);
     if (options.detach) return 0;
-    const code = waitFor(pid, made.terminalFd);
+    const code = waitForProgram(made);
     if (!options.keep) await deleteContainer(context, made.record.id, { force: true });
     return code;
   } finally {
     stopForwarding();
+  }
+}
+
+function waitForProgram({ record, terminalFd }: MadeContainer): number {
+  try {
+    return waitFor(record.process?.pid ?? 0, terminalFd);
+  } catch (error) {
+    throw new ClocheError(`cannot wait for container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -255,6 +255,16 @@ static int place_fds(const struct child *child) {
   return close_others(child);
 }
 
+/* A caller that ignores SIGCHLD hands that on, and the kernel then throws away how children ended (wait(2)). */
+static void wait_for_children(void) {
+  struct sigaction action;
+
+  if (sigaction(SIGCHLD, NULL, &action) < 0 || action.sa_handler != SIG_IGN)
+    return;
+  action.sa_handler = SIG_DFL;
+  (void)sigaction(SIGCHLD, &action, NULL); /* cannot fail for this signal */
+}
+
 /*
  * vfork, for the parent's memory is large and not to be copied. The child runs in that memory: nothing is allocated, no
  * lock is taken, and signals stay blocked until every handler is gone, or a handler of the JavaScript engine would run in it.
@@ -264,6 +274,7 @@ static __attribute__((noinline)) int64_t spawn_child(const struct child *child) 
   sigset_t all, none, before;
   volatile int failure = 0;
 
+  wait_for_children();
   (void)sigfillset(&all);
   (void)sigemptyset(&none);
   int error = pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -178,6 +178,19 @@ static int path_argument(uint64_t nr) {
   }
 }
 
+/* The path of the descriptor that a call works on, where it has no path of its own. */
+static void read_descriptor(struct task *task, uint64_t fd) {
+  char link[64];
+  (void)snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)task->tid, (int)fd);
+  ssize_t length = readlink(link, task->path, sizeof(task->path) - 1);
+  task->path[length > 0 ? length : 0] = '\0';
+}
+
+static bool is_of_descriptor(uint64_t nr) {
+  return nr == SYS_read || nr == SYS_pread64 || nr == SYS_write || nr == SYS_fstat || nr == SYS_ftruncate ||
+         nr == SYS_newfstatat || nr == SYS_statx;
+}
+
 static void set_number(pid_t tid, int number) {
 #if defined(__x86_64__)
   if (ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, orig_rax), (long)number) < 0)
@@ -230,6 +243,8 @@ static void on_entry(struct task *task, const struct __ptrace_syscall_info *info
   int argument = path_argument(task->nr);
   if (argument >= 0)
     read_string(task->tid, info->entry.args[argument], task->path, sizeof(task->path));
+  if (task->path[0] == '\0' && is_of_descriptor(task->nr))
+    read_descriptor(task, info->entry.args[0]);
   if (!task->counts && ends_with(task->path, mark))
     task->counts = true;
   if (!task->counts || is_engines(task, info))
@@ -247,7 +262,7 @@ static void on_entry(struct task *task, const struct __ptrace_syscall_info *info
 }
 
 static void on_exit_of_call(struct task *task, const struct __ptrace_syscall_info *info) {
-  if (task->inside && ends_with(task->path, ENGINES_FILE))
+  if (task->inside && task->nr == SYS_openat && ends_with(task->path, ENGINES_FILE))
     task->engines_fd = (int)info->exit.rval;
   if (task->failing)
     set_result(task->tid, -(long)target_error);

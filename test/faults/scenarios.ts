@@ -24,7 +24,7 @@ export function makingScenario(runtime: Runtime, args: string[], bundle: string)
     settle(outcome, target) {
       const problems: string[] = [];
       if (isKilledCaller(outcome, target)) problems.push(...deleteForced(runtime, id));
-      else if (outcome.exitCode !== 0) {
+      else if (outcome.exitCode !== 0 && !isKilledProgram(outcome, target)) {
         problems.push(...reportProblems(outcome));
         if (existsSync(pidFile)) problems.push("the pid file is there");
         // Nothing may be left before anybody deletes anything.
@@ -86,7 +86,7 @@ export function execScenario(runtime: Runtime, id: string, args: string[]): Scen
     command: [runtimePath(), "--root", runtime.root, "exec", "--pid-file", pidFile, ...args, id, "true"],
     settle(outcome, target) {
       const problems: string[] = [];
-      if (!isKilledCaller(outcome, target)) {
+      if (!isKilledCaller(outcome, target) && !isKilledProgram(outcome, target)) {
         if (outcome.exitCode !== 0) {
           problems.push(...reportProblems(outcome));
           if (existsSync(pidFile)) problems.push("the pid file is there");
@@ -103,6 +103,11 @@ export function execScenario(runtime: Runtime, id: string, args: string[]): Scen
 
 function isKilledCaller({ exitCode }: Outcome, target: Target | undefined): boolean {
   return target?.fault === "SIGKILL" && target.call.program === "cloche" && exitCode === 137;
+}
+
+/** The process of the container, or of exec, was killed once it was told to go on: its exit code is that of a killed program. */
+function isKilledProgram({ exitCode }: Outcome, target: Target | undefined): boolean {
+  return target?.fault === "SIGKILL" && target.call.program === "cloche-init" && exitCode === 137;
 }
 
 function deleteForced(runtime: Runtime, id: string): string[] {

@@ -1,8 +1,10 @@
 import { expect } from "bun:test";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { requires } from "../helpers/requires.ts";
 import { withRuntime } from "../helpers/runtime.ts";
+import { runtimePath } from "../helpers/runtime-path.ts";
 
 const it = requires("root", "busybox");
 
@@ -98,4 +100,15 @@ it("delete --force: of nothing succeeds silently", () =>
       stdout: "",
       stderr: "",
     });
+  }));
+
+it("run: knows the exit code also when the caller ignores SIGCHLD", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["sh", "-c", "exit 7"];
+      spec.hooks = { createRuntime: [{ path: "/bin/true" }] };
+    });
+    const command = `trap '' CHLD; exec ${runtimePath()} --root ${runtime.root} run --bundle ${bundle} ${runtime.id()}`;
+    const { status, stderr } = spawnSync("sh", ["-c", command], { encoding: "utf8" });
+    expect({ status, stderr }).toEqual({ status: 7, stderr: "" });
   }));
