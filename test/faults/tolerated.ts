@@ -18,7 +18,12 @@ const TOLERATED: readonly Tolerated[] = [
   { program: "cloche", call: /^openat2$/, path: /etc\/passwd$/, why: "without /etc/passwd HOME is /" },
   { program: "cloche", call: /^(statx|fstat|pread64)$/, path: /etc\/passwd$/, why: "without /etc/passwd HOME is /" },
   { program: "cloche", call: /^(openat|read|newfstatat)$/, path: /\.node$/, why: "the engine opens the addon again" },
-  { program: "cloche", call: /^openat$/, path: /\.seccomp\//, why: "the filter is compiled again" },
+  {
+    program: "cloche",
+    call: /^(openat|statx|fstat|read|pread64)$/,
+    path: /\.seccomp\//,
+    why: "the filter is compiled again",
+  },
   { program: "cloche", call: /^ftruncate$/, why: "of the pid file, which is new" },
   { program: "cloche", call: /^(chdir|getcwd)$/, why: "the bundle may be gone when a hook runs" },
   { program: "cloche-init", call: /^fcntl$/, why: "the C library sets close-on-exec twice" },
