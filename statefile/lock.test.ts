@@ -1,9 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { constants, tmpdir } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ownProcessRef } from "../specutils/process-ref.ts";
+import { kill, spawnHelper, waitPid } from "../specutils/syscall.ts";
 import { acquireLock, LockError } from "./lock.ts";
 
 let directory: string;
@@ -93,20 +104,32 @@ describe("acquireLock", () => {
   });
 
   test("one process at a time holds it, whoever is killed and when", async () => {
-    const workers = new Set<ChildProcess>();
-    const start = () => workers.add(spawn(process.execPath, [`${import.meta.dirname}/lock-worker.ts`, directory]));
+    const nobody = openSync("/dev/null", "r+");
+    const workers: number[] = [];
+    const start = () => {
+      const argv = [process.execPath, `${import.meta.dirname}/lock-worker.ts`, directory];
+      workers.push(
+        spawnHelper(
+          process.execPath,
+          argv,
+          [`HOME=${directory}`],
+          [0, 1, 2].map((fd) => [fd, nobody]),
+        ),
+      );
+    };
+    const end = (pid: number) => {
+      kill(pid, constants.signals.SIGKILL);
+      waitPid(pid);
+    };
     for (let count = 0; count < 5; count++) start();
     for (let kills = 0; kills < 40; kills++) {
       await sleep(20 + Math.random() * 60);
-      const victim = [...workers][Math.floor(Math.random() * workers.size)];
-      victim?.kill("SIGKILL");
-      if (victim !== undefined) workers.delete(victim);
+      for (const victim of workers.splice(Math.floor(Math.random() * workers.length), 1)) end(victim);
       start();
     }
     await sleep(300);
-    const ended = [...workers].map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
-    for (const worker of workers) worker.kill("SIGKILL");
-    await Promise.all(ended);
+    for (const worker of workers) end(worker);
+    closeSync(nobody);
 
     expect(existsSync(`${directory}/violation`) && readFileSync(`${directory}/violation`, "utf8")).toBe(false);
     expect(existsSync(`${directory}/late`) && readFileSync(`${directory}/late`, "utf8")).toBe(false);
