@@ -26,7 +26,7 @@ export async function startContainer(context: Context, id: string): Promise<void
     const taken = takeStartSocket(current);
     // Nothing but the program comes now: it runs, or its process ends, which is found out by whoever looks.
     if (current.hasStartSteps !== true) current.status = "running";
-    return { socket: taken, record: structuredClone(current) };
+    return { socket: taken, record: { ...current } };
   });
   try {
     await letRun(context, record, new Conversation(socket, describeOp), 1);
