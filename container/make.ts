@@ -65,7 +65,7 @@ export async function makeContainer(
 ): Promise<MadeContainer> {
   checkId(options.id);
   const prepared = prepareCreate(context, options, mode === "run-attached");
-  const record = newRecord(context, options, prepared);
+  const record = newRecord(options, prepared);
   if (mode === "create") record.startSocket = startSocketPath(context.root);
   await createRecord(context.root, record);
   const undo = new UndoStack();

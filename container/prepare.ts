@@ -128,7 +128,7 @@ export function checkTerminal(wanted: boolean, socket: string | undefined, canRe
 }
 
 /** The record of a container that is about to be created. */
-export function newRecord(context: Context, options: CreateOptions, prepared: Prepared): SavedContainer {
+export function newRecord(options: CreateOptions, prepared: Prepared): SavedContainer {
   const { spec, rootfs, seccomp } = prepared;
   const record: SavedContainer = {
     version: RECORD_VERSION,
@@ -143,7 +143,6 @@ export function newRecord(context: Context, options: CreateOptions, prepared: Pr
     creator: ownProcessRef(),
     ownPidNamespace: isNew(spec.linux, "pid"),
     ownUserNamespace: namespaceChoice(spec.linux, "user").kind !== "host",
-    systemdCgroup: context.systemdCgroup,
   };
   const { personality, memoryPolicy } = spec.linux ?? {};
   if (personality !== undefined || memoryPolicy !== undefined) {

@@ -66,7 +66,6 @@ export interface SavedContainer {
   /** The `tasks` files of its resctrl groups, absolute; the first one is that of the group with the schemata. */
   intelRdtTasks?: string[];
   exit?: ExitRecord;
-  systemdCgroup: boolean;
   /** The socket through which `start` lets the container process go on. */
   startSocket?: string;
   /** The status that `resume` returns to, while the status is `paused`. */
@@ -156,7 +155,6 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   linux: optional(isObject),
   intelRdtTasks: optional(isStringArray),
   exit: optional(isExit),
-  systemdCgroup: isBoolean,
   startSocket: optional(isString),
   pausedFrom: optional((value) => value === "created" || value === "running"),
 };

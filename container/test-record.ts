@@ -16,7 +16,6 @@ export function testRecord(id: string, fields: Partial<SavedContainer> = {}): Sa
     status: "created",
     ownPidNamespace: true,
     ownUserNamespace: false,
-    systemdCgroup: false,
     ...fields,
   };
 }

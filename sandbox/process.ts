@@ -24,7 +24,6 @@ const CAP_SYS_ADMIN = 1n << 21n;
 const IOPRIO_CLASS_SHIFT = 13;
 const DEFAULT_UMASK = 0o022;
 const SCHED_ATTR_BYTES = 48;
-const SCHED_RESET_NICE = 0;
 
 /** Where a program without PATH in its environment is looked for, as execvp(3) and crun do. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -161,15 +160,7 @@ function planScheduling(ops: Op[], process: Process): void {
 export function schedulerAttributes(scheduler: Scheduler): Uint8Array {
   const bytes = new Uint8Array(SCHED_ATTR_BYTES);
   const view = new DataView(bytes.buffer);
-  const {
-    policy,
-    nice = SCHED_RESET_NICE,
-    priority = 0,
-    flags = [],
-    runtime = 0n,
-    deadline = 0n,
-    period = 0n,
-  } = scheduler;
+  const { policy, nice = 0, priority = 0, flags = [], runtime = 0n, deadline = 0n, period = 0n } = scheduler;
   const flagBits = flags.reduce((bits, flag) => bits | SCHEDULER_FLAGS[flag as keyof typeof SCHEDULER_FLAGS], 0);
   view.setUint32(0, SCHED_ATTR_BYTES, true);
   view.setUint32(4, SCHEDULER_POLICIES[policy as keyof typeof SCHEDULER_POLICIES], true);
