@@ -1,0 +1,245 @@
+/**
+ * dockerd of a nest, with cloche and the reference side by side, and a suite in which every case is run with both.
+ *
+ * const { same } = dockerSuite();
+ * same("run: gives the exit code", async (side) => (await side.sh("exit 42")).exitCode);
+ */
+import { afterAll, beforeAll, expect } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { existsSync, writeFileSync } from "node:fs";
+import { makeRootfs } from "../helpers/bundle.ts";
+import { missing, type Requirement, requires } from "../helpers/requires.ts";
+import type { Result } from "../helpers/runtime.ts";
+import { distDirectory, isDefaultRuntime, runtimePath } from "../helpers/runtime-path.ts";
+import { type CommandOptions, command, type Daemon, findProgram, Nest } from "./daemon.ts";
+
+/** The runtime that cloche is compared with. */
+const REFERENCE = "runc";
+
+/** The runtimes a case is run with, by the names that dockerd knows. `RUNTIME=runc` leaves the reference alone. */
+export const sides: readonly string[] = isDefaultRuntime()
+  ? ["cloche", REFERENCE]
+  : [...new Set([REFERENCE, runtimePath()])];
+
+/** The image that every daemon has. */
+export const IMAGE = "busybox";
+
+/** One dockerd, its containerd, and their state, below `<nest>/<name>`. */
+export class Docker {
+  readonly nest: Nest;
+  readonly name: string;
+  readonly args: string[];
+  private daemon: Daemon | undefined;
+
+  private constructor(nest: Nest, name: string, args: string[]) {
+    this.nest = nest;
+    this.name = name;
+    this.args = args;
+  }
+
+  /** Starts dockerd with further arguments, and gives it the image. */
+  static async start(nest: Nest, name: string, args: string[] = []): Promise<Docker> {
+    const docker = new Docker(nest, name, args);
+    await docker.begin();
+    await docker.importImage();
+    return docker;
+  }
+
+  /** Starts dockerd again, on the same state. */
+  async begin(): Promise<void> {
+    const at = (file: string) => this.nest.path(this.name, file);
+    this.nest.makeDirectory(this.name);
+    writeFileSync(at("daemon.json"), "{}");
+    const runtimes = sides
+      .filter((name) => name !== REFERENCE)
+      .map((name) => `--add-runtime=${name}=${name === "cloche" ? `${distDirectory}/cloche` : findProgram(name)}`);
+    const args = [
+      findProgram("dockerd"),
+      `--data-root=${at("data")}`,
+      `--exec-root=${at("exec")}`,
+      `--pidfile=${at("pid")}`,
+      `--host=unix://${at("sock")}`,
+      `--config-file=${at("daemon.json")}`,
+      `--cgroup-parent=${this.nest.cgroupParent}`,
+      "--bip=10.199.0.1/24",
+      "--shutdown-timeout=5",
+      ...runtimes,
+      ...this.args,
+    ];
+    const isReady = async () => existsSync(at("sock")) && (await this.cli(["version"])).exitCode === 0;
+    // Debian's containerd and runc are found before others of these names.
+    this.daemon = await this.nest.start(args, isReady, { PATH: `/usr/bin:/usr/sbin:${process.env["PATH"]}` });
+  }
+
+  /** The running dockerd. */
+  get process(): Daemon {
+    if (this.daemon === undefined) throw new Error("dockerd was not started");
+    return this.daemon;
+  }
+
+  /** Runs one command of the docker client. */
+  cli(args: string[], options: CommandOptions = {}): Promise<Result> {
+    return command(findProgram("docker"), this.clientArgs(args), options);
+  }
+
+  /** The arguments with which the client talks to this daemon. */
+  clientArgs(args: string[]): string[] {
+    const at = (file: string) => this.nest.path(this.name, file);
+    return [`--config=${at("client")}`, `--host=unix://${at("sock")}`, ...args];
+  }
+
+  /** Like {@link cli}, for what must succeed; returns its output without the newline. @throws Error with its stderr */
+  async ok(args: string[], options: CommandOptions = {}): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.cli(args, options);
+    if (exitCode !== 0) throw new Error(`docker ${args.join(" ")}: exit code ${exitCode}: ${stderr}${stdout}`);
+    return stdout.trimEnd();
+  }
+
+  private async importImage(): Promise<void> {
+    const rootfs = makeRootfs(this.nest.makeDirectory(this.name, "rootfs"));
+    const archive = this.nest.path(this.name, "rootfs.tar");
+    await this.nest.ok(["tar", "--create", "--file", archive, "--directory", rootfs, "."]);
+    await this.ok(["import", "--change", 'CMD ["sh"]', archive, IMAGE]);
+  }
+}
+
+/** docker with one of the runtimes; the containers that it made are removed by {@link Side.close}. */
+export class Side {
+  readonly docker: Docker;
+  readonly runtime: string;
+  private readonly names: string[] = [];
+
+  constructor(docker: Docker, runtime: string) {
+    this.docker = docker;
+    this.runtime = runtime;
+  }
+
+  /** A container name that nobody else has; the container is removed at the end of the case. */
+  name(): string {
+    const name = `c${randomBytes(6).toString("hex")}`;
+    this.names.push(name);
+    return name;
+  }
+
+  /** Arguments of `docker run` with this side's runtime, to which the image and a command are to be added. */
+  runArgs(flags: string[]): string[] {
+    return ["run", `--runtime=${this.runtime}`, ...flags];
+  }
+
+  /** `docker run --rm FLAGS IMAGE ARGS`, in the foreground. */
+  run(flags: string[], args: string[], options: CommandOptions = {}): Promise<Result> {
+    return this.docker.cli(
+      this.runArgs(["--rm", "--network=none", `--name=${this.name()}`, ...flags, IMAGE, ...args]),
+      options,
+    );
+  }
+
+  /** What a shell script in a container of its own prints, both streams. @throws Error when it does not end with 0 */
+  async sh(script: string, ...flags: string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.run(flags, ["sh", "-c", script]);
+    if (exitCode !== 0)
+      throw new Error(`${flags.join(" ")} sh -c '${script}': exit code ${exitCode}: ${stdout}${stderr}`);
+    return stdout + stderr;
+  }
+
+  /** Starts a container in the background and returns its name; it runs `sleep` unless told otherwise. */
+  async start(flags: string[] = [], args: string[] = ["sleep", "1000"]): Promise<string> {
+    const name = this.name();
+    await this.docker.ok(
+      this.runArgs(["--detach", `--name=${name}`, "--network=none", "--init", ...flags, IMAGE, ...args]),
+    );
+    return name;
+  }
+
+  cli(...args: string[]): Promise<Result> {
+    return this.docker.cli(args);
+  }
+
+  ok(...args: string[]): Promise<string> {
+    return this.docker.ok(args);
+  }
+
+  /** A field of `docker inspect`, as a Go template without its braces: `.State.ExitCode`. */
+  inspect(name: string, field: string): Promise<string> {
+    return this.docker.ok(["inspect", "--format", `{{${field}}}`, name]);
+  }
+
+  /** Waits until a field of `docker inspect` has that value. @throws Error after `timeoutMs`, with the last value */
+  async until(name: string, field: string, wanted: string, timeoutMs = 20_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const value = await this.inspect(name, field);
+      if (value === wanted) return;
+      if (performance.now() > deadline) throw new Error(`${field} of ${name} is "${value}", waited for "${wanted}"`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Removes what this side has made. */
+  async close(): Promise<void> {
+    if (this.names.length > 0) await this.docker.cli(["rm", "--force", "--volumes", ...this.names]);
+  }
+}
+
+export type Case = (side: Side) => Promise<unknown>;
+
+export interface Suite {
+  /** A case that must give the same with every runtime (and whatever the body expects of each). */
+  same(name: string, body: Case, timeoutMs?: number): void;
+  /** The daemon, while tests run. */
+  docker(): Docker;
+}
+
+/** Runs a case on each side at the same time; failures name the side. */
+async function runSides(docker: Docker, body: Case): Promise<unknown[]> {
+  const outcomes = await Promise.allSettled(
+    sides.map(async (runtime) => {
+      const side = new Side(docker, runtime);
+      try {
+        return await body(side);
+      } catch (thrown) {
+        throw new Error(`with ${runtime}: ${thrown instanceof Error ? thrown.message : String(thrown)}`, {
+          cause: thrown,
+        });
+      } finally {
+        await side.close();
+      }
+    }),
+  );
+  const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
+  if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join("\n"));
+  return outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
+}
+
+/** Declares a test file's daemon: started before the first case, ended and cleaned up after the last. */
+export function dockerSuite(daemonArgs: string[] = [], needed: Requirement[] = []): Suite {
+  const needs: Requirement[] = ["root", "busybox", "docker", ...needed];
+  const it = requires(...needs);
+  let nest: Nest | undefined;
+  let docker: Docker | undefined;
+  const get = () => {
+    if (docker === undefined) throw new Error("dockerd was not started");
+    return docker;
+  };
+  if (missing(...needs).length === 0) {
+    beforeAll(async () => {
+      nest = await Nest.open();
+      docker = await Docker.start(nest, "docker", daemonArgs);
+    }, 60_000);
+    afterAll(() => nest?.close(), 60_000);
+  }
+  return {
+    docker: get,
+    same(name, body, timeoutMs) {
+      it(
+        name,
+        async () => {
+          const results = await runSides(get(), body);
+          // The last is the reference.
+          for (const result of results) expect(result).toEqual(results.at(-1));
+        },
+        timeoutMs,
+      );
+    },
+  };
+}
