@@ -18,9 +18,14 @@ import { findKey, removeRecord, removeTraces, withContainer, withLock } from "./
  * The id is never taken for a prefix, or a second deletion would hit another container. poststop hooks run after it,
  * without the lock; what they do wrong is a warning.
  *
+ * @param options `only`: this very container, and no later one that has got its id
  * @throws NotFoundError, StatusError, StateFileError, and what keeps it from being removed
  */
-export async function deleteContainer(context: Context, id: string, options: { force: boolean }): Promise<void> {
+export async function deleteContainer(
+  context: Context,
+  id: string,
+  options: { force: boolean; only?: SavedContainer },
+): Promise<void> {
   let record: SavedContainer;
   try {
     record = await withContainer(
@@ -31,7 +36,7 @@ export async function deleteContainer(context: Context, id: string, options: { f
         await destroy(context, current);
         return current;
       },
-      { exact: true },
+      { exact: true, only: options.only },
     );
   } catch (error) {
     if (options.force && error instanceof NotFoundError) return removeTraces(context.root, id);

@@ -18,7 +18,15 @@ const SANDBOX_TIMEOUT_MS = 1000;
 /** What of a record is needed to undo what it stands for. */
 export type Remains = Pick<
   SavedContainer,
-  "id" | "sandboxId" | "process" | "sandbox" | "cgroup" | "reservedCgroupDirs" | "intelRdtDir" | "startSocket"
+  | "id"
+  | "sandboxId"
+  | "creator"
+  | "process"
+  | "sandbox"
+  | "cgroup"
+  | "reservedCgroupDirs"
+  | "intelRdtDir"
+  | "startSocket"
 >;
 
 /**
@@ -54,11 +62,13 @@ export async function destroyContainer(container: Remains): Promise<void> {
 /**
  * The sandbox process is PID 1 of a pid namespace. The kernel ends it only when nobody is left in there, zombies included,
  * and the container process is a zombie until its parent, which is our caller's business, has waited for it. So the wait
- * is for the rest of the cases, and giving up is no failure: the process can do nothing any more.
+ * is for the rest of the cases, and giving up is no failure: the process can do nothing any more. While it is being created
+ * it is the creator who has to wait for its processes.
  */
-function endSandbox({ sandbox, process }: Remains): void {
+function endSandbox({ sandbox, process, creator }: Remains): void {
   if (sandbox === undefined || !signalProcess(sandbox, constants.signals.SIGKILL)) return;
-  if (process === undefined || !isPresent(process)) waitForEnd(sandbox, SANDBOX_TIMEOUT_MS);
+  const isWaitedFor = [process, creator].some((ref) => ref !== undefined && isPresent(ref));
+  if (!isWaitedFor) waitForEnd(sandbox, SANDBOX_TIMEOUT_MS);
 }
 
 function removeDirectory(path: string): void {

@@ -36,11 +36,11 @@ import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
 import { currentLimit } from "./limits.ts";
 import { writeMappings } from "./mappings.ts";
-import { writePidFile } from "./pid-file.ts";
+import { removePidFile, writePidFile } from "./pid-file.ts";
 import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { containerHookState, hookState } from "./state.ts";
-import { createRecord, removeRecord, withContainer, withLock } from "./store.ts";
+import { createRecord, forgetRecord, withContainer } from "./store.ts";
 import { UndoStack } from "./undo.ts";
 
 /** A created container whose helper waits for our answer to SYNC.CREATED. */
@@ -69,7 +69,7 @@ export async function makeContainer(
   if (mode === "create") record.startSocket = startSocketPath(context.root);
   await createRecord(context.root, record);
   const undo = new UndoStack();
-  undo.push(() => withLock(context.root, record.id, () => removeRecord(context.root, record)));
+  undo.push(() => forgetRecord(context.root, record));
   const making = new Making(context, options, prepared, record, undo);
   try {
     return await making.make();
@@ -126,7 +126,7 @@ class Making {
     const { pidFile } = this.#options;
     const { process } = this.#record;
     if (pidFile !== undefined && process !== undefined) {
-      this.#undo.push(() => removeFile(pidFile));
+      this.#undo.push(() => removePidFile(pidFile, process.pid));
       writePidFile(pidFile, process.pid);
     }
     this.#record.status = "created";
@@ -300,7 +300,7 @@ class Making {
         if (record.creator === undefined) delete saved.creator;
         if (record.reservedCgroupDirs === undefined) delete saved.reservedCgroupDirs;
       },
-      { exact: true },
+      { exact: true, only: record },
     );
   }
 }

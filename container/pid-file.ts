@@ -1,8 +1,17 @@
 /** Pid files: the bare number, as containerd's shim reads it, there whole or not at all. */
-import { renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { ClocheError, reasonOf } from "../specutils/errors.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
+
+/** Removes a pid file that says `pid`: by now it may be that of somebody who had more luck with the same name. */
+export function removePidFile(file: string, pid: number): void {
+  try {
+    if (readFileSync(file, "latin1") === String(pid)) removeFile(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
 
 /** Writes `pid` to `file`, replacing what is there. @throws ClocheError */
 export function writePidFile(file: string, pid: number): void {

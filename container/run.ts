@@ -40,7 +40,9 @@ export async function runContainer(context: Context, options: RunOptions): Promi
     closeSync(conversation.socket);
     if (options.detach) return 0;
     const code = waitForProgram(made);
-    if (!options.keep) await deleteContainer(context, made.record.id, { force: true });
+    if (!options.keep) {
+      await deleteContainer(context, made.record.id, { force: true, only: made.record });
+    }
     return code;
   } finally {
     stopForwarding();

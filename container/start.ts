@@ -33,7 +33,7 @@ export async function startContainer(context: Context, id: string): Promise<void
   } catch (error) {
     if (error instanceof HookFailure) {
       const { deleteContainer } = await import("./delete.ts");
-      await deleteContainer(context, record.id, { force: true });
+      await deleteContainer(context, record.id, { force: true, only: record });
     }
     throw error;
   } finally {
@@ -108,15 +108,15 @@ function isHookFailure(error: unknown): boolean {
 }
 
 /** A program that has ended by now has been running all the same; one that was deleted meanwhile is nobody's concern. */
-async function markRunning(context: Context, { id }: SavedContainer): Promise<void> {
+async function markRunning(context: Context, started: SavedContainer): Promise<void> {
   try {
     await withContainer(
       context.root,
-      id,
+      started.id,
       (record) => {
         if (record.status === "created") record.status = "running";
       },
-      { exact: true },
+      { exact: true, only: started },
     );
   } catch (error) {
     if (!(error instanceof NotFoundError)) throw error;

@@ -6,7 +6,15 @@ import { dirname } from "node:path";
 import { NotFoundError } from "../specutils/errors.ts";
 import { ownProcessRef } from "../specutils/process-ref.ts";
 import { exitPath, statePath } from "../statefile/names.ts";
-import { createRecord, ExistsError, listRecords, readRecord, removeRecord, withContainer } from "./store.ts";
+import {
+  createRecord,
+  ExistsError,
+  forgetRecord,
+  listRecords,
+  readRecord,
+  removeRecord,
+  withContainer,
+} from "./store.ts";
 import { testRecord } from "./test-record.ts";
 
 let root: string;
@@ -156,6 +164,20 @@ describe("withContainer", () => {
       record.bundle = "/new";
       removeRecord(root, record);
     });
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test("only: a later container of that id is not meant", async () => {
+    const first = await readRecord(root, "c1");
+    await withContainer(root, "c1", (record) => removeRecord(root, record));
+    const later = testRecord("c1", { ...alive, created: "2026-01-01T00:00:00.000000001Z" });
+    await createRecord(root, later);
+    const attempt = withContainer(root, "c1", () => {}, { only: first });
+    await expect(attempt).rejects.toThrow('container "c1" does not exist');
+    await attempt.catch(() => {});
+    await forgetRecord(root, first);
+    expect(await readRecord(root, "c1")).toEqual(later);
+    await forgetRecord(root, later);
     expect(readdirSync(root)).toEqual([]);
   });
 

@@ -63,17 +63,19 @@ export async function createRecord(root: string, record: SavedContainer): Promis
  * record is saved when it returns; when it throws, only what it saved itself with `save` stays.
  *
  * @param idOrPrefix an id, or what only one id starts with
+ * @param options `exact`: it is no prefix; `only`: it must still be this very container, not a later one of that id
  * @throws NotFoundError, StateFileError, LockError, and what `fn` throws
  */
 export async function withContainer<T>(
   root: string,
   idOrPrefix: string,
   fn: (record: SavedContainer, save: () => void) => T | Promise<T>,
-  options?: { exact?: boolean },
+  options?: { exact?: boolean; only?: SavedContainer | undefined },
 ): Promise<T> {
   const { id } = options?.exact === true ? findKey(root, idOrPrefix) : resolveKey(root, idOrPrefix);
   return withLock(root, id, async () => {
     const { record, text } = loadRecord(root, findKey(root, id));
+    if (options?.only !== undefined && !isSame(record, options.only)) throw notFound(id);
     let saved = text;
     const save = () => {
       const current = serialize(record);
@@ -120,6 +122,20 @@ export function removeRecord(root: string, record: ContainerKey): void {
   removeFile(temporaryPath(path));
   removeFile(path);
   removed.add(record);
+}
+
+/** Removes what is saved about this very container, if it is still there. A later one with its id is left alone. */
+export async function forgetRecord(root: string, record: SavedContainer): Promise<void> {
+  await withLock(root, record.id, () => {
+    const key = findExact(root, record.id);
+    if (key !== undefined && !isSame(loadRecord(root, key).record, record)) return;
+    removeRecord(root, record);
+  });
+}
+
+/** Whether both are the same container, as opposed to two that have had the same id one after the other. */
+function isSame(one: SavedContainer, other: SavedContainer): boolean {
+  return one.created === other.created && one.sandboxId === other.sandboxId && one.bundle === other.bundle;
 }
 
 /** Removes what a `create` that was killed before it had saved its record may have left of a container that is not there. */
