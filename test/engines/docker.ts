@@ -12,6 +12,7 @@ import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import type { Result } from "../helpers/runtime.ts";
 import { distDirectory, isDefaultRuntime, runtimePath } from "../helpers/runtime-path.ts";
 import { type CommandOptions, command, type Daemon, findProgram, Nest } from "./daemon.ts";
+import { Terminal } from "./terminal.ts";
 
 /** The runtime that cloche is compared with. */
 const REFERENCE = "runc";
@@ -23,6 +24,10 @@ export const sides: readonly string[] = isDefaultRuntime()
 
 /** The image that every daemon has. */
 export const IMAGE = "busybox";
+
+export function sleepMs(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 /** One dockerd, its containerd, and their state, below `<nest>/<name>`. */
 export class Docker {
@@ -151,6 +156,37 @@ export class Side {
     return name;
   }
 
+  /** Like {@link start}, on a network. */
+  async startOn(network: string): Promise<string> {
+    const name = this.name();
+    const flags = ["--detach", `--name=${name}`, `--network=${network}`, "--init"];
+    await this.docker.ok(this.runArgs([...flags, IMAGE, "sleep", "1000"]));
+    return name;
+  }
+
+  /** Like {@link start}; waits until the container has written `wanted`. */
+  async startLogged(wanted: string, flags: string[], args: string[]): Promise<string> {
+    const name = await this.start(flags, args);
+    await this.logged(name, wanted);
+    return name;
+  }
+
+  /** Waits until `docker logs` contains the text. @throws Error after half a minute, with what it contains */
+  async logged(name: string, wanted: string): Promise<void> {
+    const deadline = performance.now() + 30_000;
+    for (;;) {
+      const { stdout } = await this.cli("logs", name);
+      if (stdout.includes(wanted)) return;
+      if (performance.now() > deadline) throw new Error(`waited in vain for ${wanted} in ${stdout}`);
+      await sleepMs(20);
+    }
+  }
+
+  /** The client, with arguments as given, on a terminal. */
+  terminal(args: string[], rows: number, columns: number): Terminal {
+    return new Terminal(findProgram("docker"), this.docker.clientArgs(args), rows, columns);
+  }
+
   cli(...args: string[]): Promise<Result> {
     return this.docker.cli(args);
   }
@@ -171,7 +207,7 @@ export class Side {
       const value = await this.inspect(name, field);
       if (value === wanted) return;
       if (performance.now() > deadline) throw new Error(`${field} of ${name} is "${value}", waited for "${wanted}"`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await sleepMs(20);
     }
   }
 
@@ -180,6 +216,12 @@ export class Side {
     if (this.names.length > 0) await this.docker.cli(["rm", "--force", "--volumes", ...this.names]);
   }
 }
+
+/** A script that shows its terminal's size when it is 33 rows and 77 columns, and 40 and 111; ends with the code it reads. */
+export const FOLLOW_SIZE = `tty
+until [ "$(stty size)" = "33 77" ]; do sleep 0.05; done; echo it was 33 77
+until [ "$(stty size)" = "40 111" ]; do sleep 0.05; done; echo it is 40 111
+read code; exit $code`;
 
 export type Case = (side: Side) => Promise<unknown>;
 
@@ -207,7 +249,7 @@ async function runSides(docker: Docker, body: Case): Promise<unknown[]> {
     }),
   );
   const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
-  if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join("\n"));
+  if (failures.length > 0) throw new Error(failures.map(({ message }) => message).join("\n"));
   return outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
 }
 
