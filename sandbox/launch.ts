@@ -32,6 +32,8 @@ const MOUNT_ATTR_RDONLY = 1;
 const EPERM = 1;
 const MOUNT_ATTR_IDMAP = 0x100000;
 const ESRCH = 3;
+const EACCES = 13;
+const EISDIR = 21;
 const EINVAL = 22;
 const HELPER_NAME = "cloche-init";
 const ENOSYS = 38;
@@ -135,12 +137,18 @@ function reasonOf({ code, args, texts }: Op, errno: number): string {
   if (code === OP.FIND_EXECUTABLE) {
     const [name = ""] = texts;
     if (errno === ESRCH) return "executable file not found in $PATH";
+    // What execve(2) would say, and what engines know as exit code 126.
+    if (errno === EISDIR) return `${strerror(EACCES)}: ${strerror(EISDIR)}`;
     return errno === 2 ? `stat ${String(name)}: ${strerror(errno)}` : strerror(errno);
   }
   // Only the plan of a container without a program ends there.
   if (code === OP.WAIT_START) return "is required to start a container (config.md#process)";
   if (code === OP.MOUNT_SETATTR && errno === EINVAL && (Number(args[1]) & MOUNT_ATTR_IDMAP) !== 0) {
     return `${strerror(errno)}: its file system may not support id-mapped mounts on this kernel`;
+  }
+  // "permission denied" is about the program, for engines, and would be exit code 126.
+  if (code === OP.WRITE && errno === EACCES && texts[0] === "/proc/self/oom_score_adj") {
+    return "a value this low needs CAP_SYS_RESOURCE";
   }
   if (code === OP.CHECK_NOT_PROC) return "only the files that lxcfs replaces may be mounted over";
   return strerror(errno);
