@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { defaultRoot } from "../container/context.ts";
 import { UsageError } from "../specutils/errors.ts";
 import type { LogFormat, LogTarget } from "../specutils/log.ts";
+import { isInUserNamespace } from "../specutils/user-namespace.ts";
 import { DEFAULT_CONFIG_FILE, readConfigFile } from "./config-file.ts";
 import { type FlagTable, type FlagValues, parseBoolean } from "./flags.ts";
 
@@ -17,7 +18,7 @@ export const globalFlags = {
     kind: "string",
     value: "directory",
     help: "keep the state of containers here, best on a tmpfs",
-    fallback: "/run/cloche, or $XDG_RUNTIME_DIR/cloche for users other than root",
+    fallback: "/run/cloche, or $XDG_RUNTIME_DIR/cloche for users, also as root of a user namespace",
   },
   log: { kind: "string", value: "file", help: "append log lines to this file", fallback: "stderr" },
   "log-format": { kind: "string", choices: LOG_FORMATS, help: "format of log lines", fallback: "text" },
@@ -83,7 +84,7 @@ export async function readSettings(
   const configFile = flags.config ?? (env["CLOCHE_CONFIG"] || undefined);
   const file = await readConfigFile(configFile ?? DEFAULT_CONFIG_FILE, settingKinds, configFile === undefined);
   const {
-    root = defaultRoot(env, uid),
+    root = defaultRoot(env, uid, isInUserNamespace),
     "systemd-cgroup": systemdCgroup = false,
     "cgroup-manager": manager,
     ...log

@@ -17,8 +17,18 @@ export interface Context {
 /**
  * The state root when `--root` is not given. An empty `XDG_RUNTIME_DIR` counts as unset: podman passes it empty to some
  * calls and leaves it out of others, and all must mean the same place.
+ *
+ * Root of a user namespace is an ordinary user on the host, to whom /run is closed: rootless podman calls that way. But
+ * `USER=root` is a session of root's in a container of its own (LXC), and that one's XDG_RUNTIME_DIR ends with the session.
+ * Both as in runc, so that one machine has one rule.
  */
-export function defaultRoot(environment: Readonly<Record<string, string | undefined>>, uid: number): string {
+export function defaultRoot(
+  environment: Readonly<Record<string, string | undefined>>,
+  uid: number,
+  isInUserNamespace: () => boolean,
+): string {
   const runtimeDirectory = environment["XDG_RUNTIME_DIR"];
-  return uid !== 0 && runtimeDirectory ? `${runtimeDirectory}/cloche` : "/run/cloche";
+  if (!runtimeDirectory) return "/run/cloche";
+  const isUser = uid !== 0 || (environment["USER"] !== "root" && isInUserNamespace());
+  return isUser ? `${runtimeDirectory}/cloche` : "/run/cloche";
 }

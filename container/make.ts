@@ -198,8 +198,8 @@ class Making {
         if (ref !== undefined) this.#record.sandbox = ref;
         return undefined;
       },
-      [SYNC.MAPPINGS]: () => {
-        writeMappings(this.#hostPid, this.#prepared.spec.linux);
+      [SYNC.MAPPINGS]: async () => {
+        await writeMappings(this.#hostPid, this.#prepared.spec.linux);
         return undefined;
       },
       [SYNC.CGROUP]: () => this.#makeCgroup(),

@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { isNew, mappingText, timeOffsetsText } from "../sandbox/namespaces.ts";
 import { SpecError, SyscallError } from "../specutils/errors.ts";
 import type { IdMapping, Linux } from "../specutils/spec.ts";
+import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 
 /**
  * Writes the mappings of the new user namespace and the offsets of the new time namespace of `pid`. For a user namespace that
@@ -10,13 +11,16 @@ import type { IdMapping, Linux } from "../specutils/spec.ts";
  *
  * @throws SyscallError, SpecError
  */
-export function writeMappings(pid: number, linux: Linux | undefined): void {
+export async function writeMappings(pid: number, linux: Linux | undefined): Promise<void> {
+  const isUsers = isOrdinaryUser() && isNew(linux, "user");
+  if (isUsers) (await import("./user-mappings.ts")).writeUserMappings(pid, linux);
   for (const [field, name] of [
     ["uidMappings", "uid_map"],
     ["gidMappings", "gid_map"],
   ] as const) {
     const file = `/proc/${pid}/${name}`;
     const mappings = linux?.[field] ?? [];
+    if (isUsers) continue;
     if (isNew(linux, "user")) writeWhole(file, mappingText(mappings), `linux.${field}`);
     else if (mappings.length > 0) compareMappings(file, mappings, `linux.${field}`);
   }

@@ -5,6 +5,7 @@ import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
 import { dirsToMake } from "../sandbox/cgroups/reserve.ts";
 import type { CgroupPlan } from "../sandbox/cgroups/types.ts";
+import { withoutCgroupRights } from "../sandbox/cgroups/unprivileged.ts";
 import { findResctrl } from "../sandbox/intel-rdt.ts";
 import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
 import { type CachedSeccomp, cachedSeccomp } from "../sandbox/seccomp/cache.ts";
@@ -12,6 +13,7 @@ import { readConfig } from "../specutils/config.ts";
 import { reasonOf, SpecError, UsageError } from "../specutils/errors.ts";
 import { ownProcessRef } from "../specutils/process-ref.ts";
 import type { Spec } from "../specutils/spec.ts";
+import { isHostRoot } from "../specutils/user-namespace.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
@@ -67,16 +69,18 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
 }
 
 function planContainerCgroup(context: Context, id: string, spec: Spec): CgroupPlan {
-  if (context.cgroupManager === "disabled") return disabledCgroupPlan();
+  const host = probeCgroupHost();
+  if (context.cgroupManager === "disabled") return disabledCgroupPlan(host);
   const { linux } = spec;
-  return planCgroup({
+  const plan = planCgroup({
     id,
     cgroupsPath: linux?.cgroupsPath,
     resources: linux?.resources,
     systemd: context.systemdCgroup,
     annotations: spec.annotations ?? {},
-    host: probeCgroupHost(),
+    host,
   });
+  return isHostRoot() ? plan : withoutCgroupRights(plan);
 }
 
 function checkRootfs(rootfs: string): void {

@@ -8,6 +8,7 @@ import {
   MOUNT_ATTR_RDONLY,
 } from "../specutils/mount-options.ts";
 import type { Mount } from "../specutils/spec.ts";
+import { ownCgroupDir } from "./cgroups/probe.ts";
 import type { CgroupHierarchy } from "./cgroups/types.ts";
 import { attributeOps, type MountContext, openTreeOps } from "./mounts.ts";
 import { type Op, op } from "./plan.ts";
@@ -74,7 +75,8 @@ function planHierarchy(
     );
   } else {
     // The container's own directory, which has been made by now; the old root is still there for absolute paths.
-    plan.container.push(...openTreeOps(slot, hierarchy.mount + cgroup.path, false, false, what));
+    const source = cgroup.driver === "disabled" ? ownCgroupDir(hierarchy) : hierarchy.mount + cgroup.path;
+    plan.container.push(...openTreeOps(slot, source, false, false, what));
     plan.container.push(...attributeOps(slot, { ...options, attrSet: options.attrSet | BASE_ATTRIBUTES }, what));
   }
   plan.container.push(

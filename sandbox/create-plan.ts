@@ -12,11 +12,20 @@ import { NAMESPACES } from "../specutils/kernel-names.ts";
 import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
 import type { Hook, Process, Spec } from "../specutils/spec.ts";
 import { AT_RECURSIVE, O_PATH } from "../specutils/syscall/constants.ts";
+import { isInUserNamespace, isOrdinaryUser } from "../specutils/user-namespace.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
 import { isSelinuxEnabled } from "./host.ts";
 import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
-import { isNew, mountReturnOp, namespaceChoice, newFlags, planJoins, planUnshare } from "./namespaces.ts";
+import {
+  isNew,
+  mountReturnOp,
+  namespaceChoice,
+  newFlags,
+  planJoins,
+  planUnshare,
+  planUserFirst,
+} from "./namespaces.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { hookOp, needsProc, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
@@ -57,7 +66,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   const exit = plan.adopt(input.exitFd, "exit record");
   const start = input.startFd === undefined ? NO_SLOT : plan.adopt(input.startFd, "start socket");
   const process = spec.process;
-  const isInUserNamespace = namespaceChoice(linux, "user").kind !== "host";
+  const bindsDevices = isInUserNamespace() || namespaceChoice(linux, "user").kind !== "host";
   const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
 
   const { rootfs } = input;
@@ -65,16 +74,17 @@ export function planCreate(input: CreatePlanInput): Plan {
   const useMountLabel = Boolean(linux?.mountLabel) && isSelinuxEnabled();
   if (linux?.mountLabel && !useMountLabel)
     input.warn("linux.mountLabel: left out, SELinux is not enabled on this host");
+  if (process !== undefined) {
+    planOomScore(plan, process);
+    planRaisedLimits(plan, process, input.currentLimit);
+  }
+  const namespaces = isOrdinaryUser() ? planUserFirst(plan, linux) : linux;
   const root = plan.slot();
   // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
   plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
   const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
   const proc = usesProc ? plan.slot() : undefined;
   if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
-  if (process !== undefined) {
-    planOomScore(plan, process);
-    planRaisedLimits(plan, process, input.currentLimit);
-  }
 
   const mounts: MountContext = {
     plan,
@@ -86,15 +96,15 @@ export function planCreate(input: CreatePlanInput): Plan {
     keepsPeers: rootKeepsPeers,
     label: useMountLabel ? linux?.mountLabel : undefined,
   };
-  planInside(input, mounts, proc, start, isInUserNamespace);
+  planInside(input, mounts, proc, start, bindsDevices);
 
   const nests = isNew(linux, "pid");
   const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
   const sandbox = op(OP.SANDBOX, "start the sandbox process", [exit], [], nestsFlag);
   // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
   if (!nests) plan.host.push(sandbox);
-  planJoins(plan, linux);
-  planUnshare(plan, linux);
+  planJoins(plan, namespaces);
+  planUnshare(plan, namespaces);
   if (nests) plan.host.push(sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["pid"]) | NAMESPACES.mount.flag;
@@ -114,7 +124,7 @@ function planInside(
   mounts: MountContext,
   proc: number | undefined,
   start: number,
-  isInUserNamespace: boolean,
+  bindsDevices: boolean,
 ): void {
   const { spec } = input;
   const { linux, hooks } = spec;
@@ -126,7 +136,7 @@ function planInside(
   }
   planRoot(plan, root, input.rootfs);
   const late = planMounts(mounts);
-  planDevices(plan, spec, root, isInUserNamespace);
+  planDevices(plan, spec, root, bindsDevices);
   planWorkingDirectory(plan, spec, root);
   if (spec.process?.terminal === true) planConsole(plan, spec.process, root);
   ops.push(...late);

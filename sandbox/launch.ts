@@ -23,6 +23,7 @@ import {
   sys,
   throwErrno,
 } from "../specutils/syscall.ts";
+import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 import { reapAll } from "./children.ts";
 import { encodePlan, type Op, op, type Plan } from "./plan.ts";
 import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
@@ -205,8 +206,9 @@ function openHelper(): number {
   const directory = isCompiled ? path.dirname(process.execPath) : fromSource();
   const file = path.join(directory, HELPER_NAME);
   const tree = sys(NR.open_tree, AT_FDCWD, file, OPEN_TREE_CLONE | O_CLOEXEC);
+  // An ordinary user may copy no mount, and has nothing to gain from writing to a file that is not his.
+  if (tree === -EPERM && isOrdinaryUser()) return copyHelper(file);
   if (tree < 0) {
-    // Without privileges nobody may copy a mount, whatever the file.
     const remedy = tree === -EPERM ? "run cloche as root" : "reinstall cloche, or build it (npm run build)";
     throw new UnsupportedError(`cannot open ${JSON.stringify(file)}: ${strerror(-tree)}: ${remedy}`);
   }
@@ -216,8 +218,12 @@ function openHelper(): number {
   if (result >= 0) return tree;
   closeSync(tree);
   // Before Linux 5.12 a sealed copy in memory does as well, and costs its size for as long as the container runs.
-  if (result === -ENOSYS) return memfd(HELPER_NAME, readFileSync(file));
+  if (result === -ENOSYS) return copyHelper(file);
   return throwErrno("mount_setattr", file, result);
+}
+
+function copyHelper(file: string): number {
+  return memfd(HELPER_NAME, readFileSync(file));
 }
 
 /**

@@ -4,6 +4,7 @@
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { IdMapping, Linux, NamespaceType } from "../specutils/spec.ts";
+import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { OP, OP_FLAG, SYNC } from "./protocol.ts";
 
@@ -53,6 +54,29 @@ export function mountReturnOp(plan: Plan, linux: Linux | undefined): Op {
   return op(OP.SETNS, what, [slot, NAMESPACES.mount.flag]);
 }
 
+/**
+ * What an ordinary user does before all else: enters the user namespace, and there a mount namespace, since only who has that
+ * of his own may copy mounts. Nothing of the host is within reach inside that was not before.
+ *
+ * @returns what is left of `linux` for {@link planJoins} and {@link planUnshare}
+ * @throws UnsupportedError when there is to be no user namespace
+ */
+export function planUserFirst(plan: Plan, linux: Linux | undefined): Linux {
+  if (namespaceChoice(linux, "user").kind === "host") {
+    throw new UnsupportedError(
+      'linux.namespaces: an ordinary user needs a user namespace: add one of type "user" with mappings, as `cloche spec --rootless` does, or run cloche as root',
+    );
+  }
+  const { namespaces = [], timeOffsets, ...rest } = linux ?? {};
+  const isFirst = ({ type }: { type: string }) => type === "user" || type === "time";
+  // The offsets of a time namespace are written together with the mappings.
+  const first = { ...rest, namespaces: namespaces.filter(isFirst), ...(timeOffsets && { timeOffsets }) };
+  planJoins(plan, first);
+  planUnshare(plan, first);
+  plan.host.push(op(OP.UNSHARE, "linux.namespaces: create a mount namespace to copy from", [NAMESPACES.mount.flag]));
+  return { ...rest, namespaces: namespaces.filter((namespace) => !isFirst(namespace)) };
+}
+
 /** Ops that enter the other namespaces given by path, after everything was opened on the host. */
 export function planJoins(plan: Plan, linux: Linux | undefined): void {
   const joined = (linux?.namespaces ?? []).filter(({ type, path }) => type !== "mount" && path);
@@ -85,7 +109,8 @@ export function planUnshare(plan: Plan, linux: Linux | undefined): void {
   const user = namespaceChoice(linux, "user").kind;
   const hasMappings = (linux?.uidMappings?.length ?? 0) + (linux?.gidMappings?.length ?? 0) > 0;
   if ((user !== "host" && hasMappings) || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
-    plan.host.push(op(OP.SYNC, "linux.uidMappings: write", [SYNC.MAPPINGS]));
+    const flags = user === "new" && isOrdinaryUser() ? OP_FLAG.VISIBLE : 0;
+    plan.host.push(op(OP.SYNC, "linux.uidMappings: write", [SYNC.MAPPINGS], [], flags));
   }
   if (user === "new") {
     const ids = [initialId(linux?.uidMappings), initialId(linux?.gidMappings)];

@@ -81,6 +81,7 @@ export const OP_FLAG = {
   CHROOT: 0x100,
   RECONFIGURE: 0x200,
   CONFINED: 0x400,
+  VISIBLE: 0x800,
 } as const;
 
 /** TARGET_*: what OP.TARGET finds, or makes where nothing is. */

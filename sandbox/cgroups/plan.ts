@@ -47,17 +47,9 @@ export function planCgroup(input: CgroupInput): CgroupPlan {
   return { ...plan, driver: "systemd", path: `${slicePath(slice)}/${name}`, unit: { slice, name, properties } };
 }
 
-/** The plan for a container that gets no cgroup of its own (`--cgroup-manager disabled`). */
-export function disabledCgroupPlan(): CgroupPlan {
-  return {
-    driver: "disabled",
-    version: "v2",
-    path: "",
-    isPathOurs: false,
-    hierarchies: [],
-    writes: [],
-    devices: undefined,
-  };
+/** The plan for a container that gets no cgroup of its own (`--cgroup-manager disabled`, or no right to make one). */
+export function disabledCgroupPlan({ version, hierarchies }: CgroupHost): CgroupPlan {
+  return { driver: "disabled", version, path: "", isPathOurs: false, hierarchies, writes: [], devices: undefined };
 }
 
 /** The settings of `resources` for a host of either version; also for `update`. */

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseMountinfo } from "./probe.ts";
+import { ownCgroupPath, parseMountinfo } from "./probe.ts";
 
 test("parseMountinfo finds shared, named and unified hierarchies of a hybrid host", () => {
   const host = parseMountinfo(
@@ -32,4 +32,12 @@ test("parseMountinfo calls a host with the unified hierarchy alone v2, and count
 
 test("parseMountinfo finds nothing on a host without cgroups", () => {
   expect(parseMountinfo("1 0 8:1 / / rw - ext4 /dev/sda rw").hierarchies).toEqual([]);
+});
+
+test("ownCgroupPath finds the path of a controller, of a named hierarchy and of the unified one", () => {
+  const text = "12:cpu,cpuacct:/a:b\n1:name=systemd:/s\n0::/u\n";
+  expect(ownCgroupPath(text, "cpuacct")).toBe("/a:b");
+  expect(ownCgroupPath(text, "name=systemd")).toBe("/s");
+  expect(ownCgroupPath(text, "")).toBe("/u");
+  expect(ownCgroupPath(text, "memory")).toBe("/");
 });

@@ -1,6 +1,6 @@
 /** Which cgroup hierarchies this host has mounted, and where. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { CgroupHierarchy, CgroupHost } from "./types.ts";
 
 const CONTROLLER_OPTIONS = new Set([
@@ -56,4 +56,23 @@ function v1Controllers(options: string): string[] {
 /** mountinfo writes space, tab, newline and backslash as three octal digits. */
 function unescapeMount(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+/**
+ * The directory of a hierarchy that stands for the cgroup which this process is in: below the mount point, or the mount point
+ * itself where what is mounted is only a part of the tree, as in a container.
+ */
+export function ownCgroupDir({ mount, controllers }: CgroupHierarchy): string {
+  const path = ownCgroupPath(readFileSync("/proc/self/cgroup", "utf8"), controllers[0] ?? "");
+  const dir = path === "/" || path.includes("/..") ? mount : mount + path;
+  return existsSync(dir) ? dir : mount;
+}
+
+/** The path that /proc/PID/cgroup has for a controller, `""` being the unified hierarchy (cgroups(7)). */
+export function ownCgroupPath(text: string, controller: string): string {
+  for (const line of text.split("\n")) {
+    const [, controllers = "", ...path] = line.split(":");
+    if (path.length > 0 && controllers.split(",").includes(controller)) return path.join(":");
+  }
+  return "/";
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -185,7 +186,11 @@ bool run_common_op(const struct plan_op *op) {
     check(unshare((int)op->arg[0]));
     return true;
   case OP_SYNC:
+    if (op->flags & OP_FLAG_VISIBLE)
+      check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
     sync_with_host((uint32_t)op->arg[0], -1, NULL, 0);
+    if (op->flags & OP_FLAG_VISIBLE)
+      check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
     return true;
   case OP_RLIMIT: {
     struct rlimit limit = {op->arg[1], op->arg[2]};

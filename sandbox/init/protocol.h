@@ -107,6 +107,7 @@ enum op_code {
 #define OP_FLAG_BIND_CONSOLE 0x80u /* OP_CONSOLE: also at /dev/console */
 #define OP_FLAG_CHROOT 0x100u   /* OP_PIVOT: chroot, in a mount namespace that is not the container's own */
 #define OP_FLAG_RECONFIGURE 0x200u /* OP_MOUNT: the slot holds a mount already, whose file system gets the options */
+#define OP_FLAG_VISIBLE 0x800u  /* OP_SYNC: dumpable until answered: to an ordinary user /proc/PID/uid_map is closed otherwise */
 #define OP_FLAG_CONFINED 0x400u /* OP_HOOK: under the limits, no_new_privs and filter of the ops that follow */
 
 #define TARGET_DIRECTORY 0u

@@ -19,7 +19,7 @@ function plan(spec: Spec, change: Partial<CreatePlanInput> = {}): Plan {
     bundle: "/bundle",
     rootfs: "/bundle/rootfs",
     env: spec.process?.env ?? [],
-    cgroup: disabledCgroupPlan(),
+    cgroup: disabledCgroupPlan({ version: "v2", hierarchies: [] }),
     seccomp: spec.linux?.seccomp && compileSeccomp(spec.linux.seccomp, "x64"),
     preserveFds: 0,
     noPivot: false,

@@ -47,6 +47,7 @@ const requirements = {
   crun: () => hasCommand("crun"),
   docker: () => hasCommand("docker") && hasCommand("dockerd"),
   podman: () => hasCommand("podman"),
+  newuidmap: () => hasCommand("newuidmap"),
   qemu: () => hasCommand("qemu-system-x86_64") || hasCommand("qemu-system-aarch64"),
   cgroup1: () => isMounted("cgroup"),
   /** Pure v2: every controller in the unified hierarchy. */

@@ -246,7 +246,7 @@ test("cgroup v1: containers under one parent come and go at the same time", asyn
 
 test("createCgroup makes nothing for a container without cgroup", async () => {
   const { disabledCgroupPlan } = await import("../../sandbox/cgroups/plan.ts");
-  expect(createCgroup(disabledCgroupPlan(), process.pid)).toEqual({
+  expect(createCgroup(disabledCgroupPlan({ version: "v2", hierarchies: [] }), process.pid)).toEqual({
     driver: "disabled",
     version: "v2",
     path: "",
