@@ -1,8 +1,7 @@
 /** `cloche delete`: removes stopped containers, with --force any container, and all they hold. */
 
-import { ClocheError } from "../specutils/errors.ts";
 import { command } from "./command.ts";
-import { failureText } from "./report.ts";
+import { forEachContainer, SANDBOX_FLAG } from "./targets.ts";
 
 export default command({
   name: "delete",
@@ -15,22 +14,17 @@ export default command({
       short: "f",
       help: "kill what still runs; a container that does not exist is no error",
     },
+    sandbox: SANDBOX_FLAG,
   },
   async run({ context, flags, args }) {
     const { deleteContainer } = await import("../container/delete.ts");
-    const failures: unknown[] = [];
-    for (const id of args) {
-      try {
-        await deleteContainer(context, id, { force: flags.force ?? false });
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 1) {
-      throw new ClocheError(failures.map(failureText).join("; "), { cause: failures[0] });
-    }
-    if (failures.length === 1) {
-      throw failures[0];
-    }
+    const options = { force: flags.force ?? false };
+    await forEachContainer(args, async (id) => {
+      if (flags.sandbox !== true) return deleteContainer(context, id, options);
+      const { sandboxMemberIds } = await import("../container/members.ts");
+      await forEachContainer(await sandboxMemberIds(context, id), (member) =>
+        deleteContainer(context, member, options),
+      );
+    });
   },
 });

@@ -1,6 +1,7 @@
 /** `cloche kill`: sends a signal to a container's process. */
 
 import { command } from "./command.ts";
+import { forEachContainer, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
 export default command({
   name: "kill",
@@ -9,12 +10,14 @@ export default command({
   arity: [1, 2],
   flags: {
     all: { kind: "boolean", short: "a", help: "send it to every process in the container" },
+    sandbox: SANDBOX_FLAG,
   },
   details: "The signal is a name (KILL, SIGKILL, SIGRTMIN+3) or a number, 0 included; SIGTERM unless given.",
   async run({ context, flags, args, id }) {
     const { parseSignal } = await import("../specutils/signals.ts");
     const signal = parseSignal(args[1] ?? "SIGTERM");
     const { killContainer } = await import("../container/kill.ts");
-    await killContainer(context, id, signal, { all: flags.all ?? false });
+    const ids = await targetIds(context, id, flags.sandbox, "kill");
+    await forEachContainer(ids, (target) => killContainer(context, target, signal, { all: flags.all ?? false }));
   },
 });

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { ClocheError, UsageError } from "../specutils/errors.ts";
 import { command } from "./command.ts";
 import { print, printJson } from "./output.ts";
+import { SANDBOX_FLAG } from "./targets.ts";
 
 /** podman calls without PATH. */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -16,11 +17,12 @@ export default command({
   order: "leading",
   flags: {
     format: { kind: "string", short: "f", choices: ["table", "json"], help: "what to print", fallback: "table" },
+    sandbox: SANDBOX_FLAG,
   },
   details: "The table is what ps(1) prints with the options given, -ef if there are none, less all other processes.",
   async run({ context, flags, args, id }) {
     const { processesOf } = await import("../container/ps.ts");
-    const pids = await processesOf(context, id);
+    const pids = await processesOf(context, id, flags.sandbox ?? false);
     if (flags.format === "json") {
       printJson(pids);
     } else {

@@ -1,15 +1,17 @@
 /** `cloche resume`: lets a paused container go on. */
 
 import { command } from "./command.ts";
+import { forEachContainer, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
 export default command({
   name: "resume",
   summary: "let the processes of a paused container go on",
   synopsis: "<container-id>",
   arity: [1, 1],
-  flags: {},
-  async run({ context, id }) {
+  flags: { sandbox: SANDBOX_FLAG },
+  async run({ context, flags, id }) {
     const { resumeContainer } = await import("../container/resume.ts");
-    await resumeContainer(context, id);
+    const ids = await targetIds(context, id, flags.sandbox, "resume");
+    await forEachContainer(ids, (target) => resumeContainer(context, target));
   },
 });

@@ -57,14 +57,15 @@ describe("delete", () => {
     expect(isAlive(process)).toBe(true);
   });
 
-  test("ends the sandbox of a root container, and not that of a subcontainer", async () => {
-    const sandbox = host.start().ref;
-    await host.container("sub", { sandbox, sandboxId: "root" });
-    await host.container("root", { sandbox });
+  test("of a subcontainer ends its own sandbox process; of the root container the sandbox's and its members", async () => {
+    const [sandbox, first, second] = [host.start().ref, host.start().ref, host.start().ref];
+    await host.container("root", { sandbox, hasMembers: true });
+    await host.container("sub", { sandbox: first, sandboxId: "root" });
+    await host.container("other", { sandbox: second, process: second, sandboxId: "root" });
     await deleteContainer(host.context, "sub", force);
-    expect(isAlive(sandbox)).toBe(true);
+    expect([sandbox, first, second].map(isAlive)).toEqual([true, false, true]);
     await deleteContainer(host.context, "root", force);
-    expect(waitForEnd(sandbox, 1000)).toBe(true);
+    expect([sandbox, second].every((process) => waitForEnd(process, 1000))).toBe(true);
   });
 });
 

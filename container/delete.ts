@@ -43,11 +43,19 @@ export async function deleteContainer(
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }
+  if (record.sandboxId !== record.id) {
+    const { adjustSandboxScore } = await import("./oom-score.ts");
+    await adjustSandboxScore(context, record.sandboxId);
+  }
   await runPoststopHooks(context, record);
 }
 
 async function destroy(context: Context, record: SavedContainer): Promise<void> {
   try {
+    if (record.hasMembers === true) {
+      const { endMembers } = await import("./members.ts");
+      await endMembers(context, record);
+    }
     await destroyContainer(record);
   } catch (error) {
     throw new ClocheError(`cannot delete container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {

@@ -46,7 +46,7 @@ export async function destroyContainer(container: Remains): Promise<void> {
     killCgroup(cgroup, constants.signals.SIGKILL);
   }
   if (process !== undefined) killProcess(process, KILL_TIMEOUT_MS);
-  if (sandbox !== undefined && container.id === container.sandboxId) endSandbox(container);
+  if (sandbox !== undefined) endSandbox(container);
   if (hasMembers) {
     const { removeCgroup } = await import("../sandbox/cgroups/remove.ts");
     await removeCgroup(cgroup);

@@ -34,8 +34,10 @@ import { runPoststopHooks } from "./delete.ts";
 import { programEnvironment } from "./environment.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
+import { addMember, isPodSandbox, openSandbox } from "./join.ts";
 import { currentLimit } from "./limits.ts";
 import { writeMappings } from "./mappings.ts";
+import { keepOwnScore } from "./oom-score.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
 import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
@@ -64,10 +66,11 @@ export async function makeContainer(
   mode: "create" | "run" | "run-attached",
 ): Promise<MadeContainer> {
   checkId(options.id);
-  const prepared = prepareCreate(context, options, mode === "run-attached");
+  const prepared = await prepareCreate(context, options, mode === "run-attached");
   const record = newRecord(options, prepared);
   if (mode === "create") record.startSocket = startSocketPath(context.root);
-  await createRecord(context.root, record);
+  if (prepared.joins === undefined) await createRecord(context.root, record);
+  else await addMember(context.root, prepared.joins.id, record);
   const undo = new UndoStack();
   undo.push(() => forgetRecord(context.root, record));
   const making = new Making(context, options, prepared, record, undo);
@@ -99,7 +102,6 @@ class Making {
   readonly #hooks = new HookTurns();
   readonly #warnings: string[] = [];
   #terminalFd: number | undefined;
-  #hostPid = 0;
   /** Whether any hook has been called. */
   hasRunHooks = false;
 
@@ -118,7 +120,7 @@ class Making {
     });
     const launched = this.#launch();
     const hookOutput = () => this.#hooks.output();
-    const created = await launched.conversation.answer(this.#handlers(), SYNC.CREATED, hookOutput);
+    const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
     this.#hooks.close();
     if (created === undefined) throw helperDied();
     reapEnded();
@@ -157,8 +159,9 @@ class Making {
         startFd = listenAt(startSocket, SOCK.SEQPACKET);
         opened.push(startFd);
       }
-      const launched = launch(this.#plan(exitFd, startFd));
-      this.#hostPid = launched.hostPid;
+      const sandboxPidfd = openSandbox(this.#prepared.joins, this.#prepared.spec.linux);
+      if (sandboxPidfd !== undefined) opened.push(sandboxPidfd);
+      const launched = launch(this.#plan(exitFd, startFd, sandboxPidfd));
       this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
       return launched;
     } finally {
@@ -166,7 +169,7 @@ class Making {
     }
   }
 
-  #plan(exitFd: number, startFd: number | undefined): Plan {
+  #plan(exitFd: number, startFd: number | undefined, sandboxPidfd: number | undefined): Plan {
     const { spec, rootfs, cgroup, seccomp, preserveFds, listenFds } = this.#prepared;
     const { id, bundle, noPivot, noNewKeyring } = this.#options;
     const plan = planCreate({
@@ -181,6 +184,7 @@ class Making {
       noPivot,
       noNewKeyring,
       exitFd,
+      sandboxPidfd,
       startFd,
       currentLimit,
       debug: this.#context.debug,
@@ -191,15 +195,20 @@ class Making {
     return plan;
   }
 
-  #handlers(): SyncHandlers {
+  #handlers(launched: Launch): SyncHandlers {
     return {
+      [SYNC.HOST]: ({ pid }) => {
+        launched.hostPid = pid;
+        return undefined;
+      },
       [SYNC.SANDBOX]: ({ pid }) => {
         const ref = processRef(pid);
         if (ref !== undefined) this.#record.sandbox = ref;
+        if (isPodSandbox(this.#record.annotations) && this.#record.oomScoreAdj !== undefined) keepOwnScore(pid);
         return undefined;
       },
-      [SYNC.MAPPINGS]: async () => {
-        await writeMappings(this.#hostPid, this.#prepared.spec.linux);
+      [SYNC.MAPPINGS]: async ({ pid }) => {
+        await writeMappings(pid, this.#prepared.spec.linux);
         return undefined;
       },
       [SYNC.CGROUP]: () => this.#makeCgroup(),

@@ -6,6 +6,21 @@ import { hasCgroup } from "./record.ts";
 import { checkAllowed } from "./status.ts";
 import { withContainer } from "./store.ts";
 
+/** Freezes several containers, or none: what was frozen before one fails goes on. @throws as `pauseContainer` */
+export async function pauseAll(context: Context, ids: readonly string[]): Promise<void> {
+  const paused: string[] = [];
+  try {
+    for (const id of ids) {
+      await pauseContainer(context, id);
+      paused.push(id);
+    }
+  } catch (error) {
+    const { resumeContainer } = await import("./resume.ts");
+    for (const id of paused) await resumeContainer(context, id);
+    throw error;
+  }
+}
+
 /**
  * Freezes a container that was created or runs.
  *

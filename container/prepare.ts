@@ -18,11 +18,14 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
 import { formatTime } from "./exit-record.ts";
+import { sandboxToJoin } from "./join.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
 
 export interface Prepared {
   spec: Spec;
+  /** The root container of the sandbox that it joins, if it joins one. */
+  joins: SavedContainer | undefined;
   /** Absolute. */
   rootfs: string;
   cgroup: CgroupPlan;
@@ -45,7 +48,7 @@ export function seccompCache(root: string): string {
  * @param canRelay whether somebody stays to relay a terminal: foreground `run`
  * @throws UsageError, SpecError, UnsupportedError
  */
-export function prepareCreate(context: Context, options: CreateOptions, canRelay: boolean): Prepared {
+export async function prepareCreate(context: Context, options: CreateOptions, canRelay: boolean): Promise<Prepared> {
   const { spec, warnings } = readConfig(options.bundle);
   for (const warning of warnings) context.debug(warning);
   const { linux } = spec;
@@ -59,6 +62,7 @@ export function prepareCreate(context: Context, options: CreateOptions, canRelay
   const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
   return {
     spec,
+    joins: await sandboxToJoin(context, options.id, spec),
     rootfs,
     cgroup: planContainerCgroup(context, options.id, spec),
     seccomp,
@@ -137,7 +141,7 @@ export function newRecord(options: CreateOptions, prepared: Prepared): SavedCont
   const record: SavedContainer = {
     version: RECORD_VERSION,
     id: options.id,
-    sandboxId: options.id,
+    sandboxId: prepared.joins?.id ?? options.id,
     ociVersion: spec.ociVersion,
     bundle: options.bundle,
     rootfs,
@@ -153,6 +157,7 @@ export function newRecord(options: CreateOptions, prepared: Prepared): SavedCont
   if (personality !== undefined || memoryPolicy !== undefined) {
     record.linux = { ...(personality && { personality }), ...(memoryPolicy && { memoryPolicy }) };
   }
+  if (spec.process?.oomScoreAdj !== undefined) record.oomScoreAdj = spec.process.oomScoreAdj;
   const reserved = dirsToMake(prepared.cgroup);
   if (reserved.length > 0) record.reservedCgroupDirs = reserved;
   const { poststart, poststop } = spec.hooks ?? {};

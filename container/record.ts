@@ -44,7 +44,14 @@ export interface SavedContainer {
   creator?: ProcessRef;
   /** The container process. */
   process?: ProcessRef;
+  /** Its sandbox process: in a root container the sandbox's, in a subcontainer one that holds no more than this container. */
   sandbox?: ProcessRef;
+  /** `process.oomScoreAdj`, -1000 to 1000. */
+  oomScoreAdj?: number;
+  /** In a root container that others have joined: the oom_score_adj that the sandbox process was started with. */
+  spawnOomScoreAdj?: number;
+  /** In a root container: that others have joined its sandbox at some time. */
+  hasMembers?: boolean;
   cgroup?: CgroupRef;
   /** The directories that its cgroup will have, from before they are made until `cgroup` says which there are. */
   reservedCgroupDirs?: string[];
@@ -141,6 +148,9 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   creator: optional(isProcessRef),
   process: optional(isProcessRef),
   sandbox: optional(isProcessRef),
+  oomScoreAdj: optional(isInteger),
+  spawnOomScoreAdj: optional(isInteger),
+  hasMembers: optional(isBoolean),
   cgroup: optional(isCgroup),
   reservedCgroupDirs: optional(isStringArray),
   ownPidNamespace: isBoolean,

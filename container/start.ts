@@ -92,6 +92,10 @@ export async function letRun(
     hooks.close();
   }
   if (record.status !== "running") await markRunning(context, record);
+  if (record.sandboxId !== record.id) {
+    const { adjustSandboxScore } = await import("./oom-score.ts");
+    await adjustSandboxScore(context, record.sandboxId);
+  }
   try {
     runHooks("poststart", record.hooks?.poststart, hookState({ ...record, status: "running" }));
   } catch (error) {

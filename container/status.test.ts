@@ -9,9 +9,9 @@ const operations = Object.keys(RULES) as Operation[];
 /** What the runtime-spec and runc's callers rely on, written down a second time. */
 const allowed: Record<Status, Operation[]> = {
   creating: [],
-  created: ["start", "kill", "delete", "exec", "pause", "update", "events"],
-  running: ["kill", "exec", "pause", "update", "events"],
-  paused: ["kill", "resume", "update", "events"],
+  created: ["start", "kill", "delete", "exec", "pause", "update", "events", "join"],
+  running: ["kill", "exec", "pause", "update", "events", "join"],
+  paused: ["kill", "resume", "update", "events", "join"],
   stopped: ["delete"],
 };
 

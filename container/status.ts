@@ -8,7 +8,7 @@
 import { StatusError } from "../specutils/errors.ts";
 import type { Status } from "../specutils/spec.ts";
 
-export type Operation = "start" | "kill" | "delete" | "exec" | "pause" | "resume" | "update" | "events";
+export type Operation = "start" | "kill" | "delete" | "exec" | "pause" | "resume" | "update" | "events" | "join";
 
 interface Rule {
   /** The operation in words, before `container "<id>"`. */
@@ -33,6 +33,7 @@ export const RULES: Record<Operation, Rule> = {
   resume: { phrase: "resume", from: ["paused"], reason: "container not paused" },
   update: { phrase: "update", from: ["created", "running", "paused"], reason: "container not running" },
   events: { phrase: "watch", from: ["created", "running", "paused"], reason: "container not running" },
+  join: { phrase: "join the sandbox of", from: ["created", "running", "paused"], reason: "container not running" },
 };
 
 /** Whether `operation` is allowed in `status`. */

@@ -158,8 +158,13 @@ const removed = new WeakSet<ContainerKey>();
  *
  * @throws NotFoundError, StateFileError
  */
-export async function readRecord(root: string, idOrPrefix: string): Promise<SavedContainer> {
-  const { record, text } = loadRecord(root, resolveKey(root, idOrPrefix));
+export async function readRecord(
+  root: string,
+  idOrPrefix: string,
+  options?: { exact?: boolean },
+): Promise<SavedContainer> {
+  const key = options?.exact === true ? findKey(root, idOrPrefix) : resolveKey(root, idOrPrefix);
+  const { record, text } = loadRecord(root, key);
   if (serialize(record) === text) return record;
   try {
     return await withContainer(root, record.id, (current) => current, { exact: true });
@@ -170,10 +175,13 @@ export async function readRecord(root: string, idOrPrefix: string): Promise<Save
   }
 }
 
-/** All containers, by id, up to date, without locks. `onError` gets those that cannot be read. */
-export function listRecords(root: string, onError: (error: Error) => void): SavedContainer[] {
+/**
+ * All containers, or those of one sandbox, by id, up to date, without locks. `onError` gets those that cannot be read.
+ */
+export function listRecords(root: string, onError: (error: Error) => void, sandboxId?: string): SavedContainer[] {
   const records: SavedContainer[] = [];
   for (const key of listKeys(root)) {
+    if (sandboxId !== undefined && key.sandboxId !== sandboxId) continue;
     try {
       records.push(loadRecord(root, key).record);
     } catch (error) {

@@ -47,6 +47,8 @@ export interface CreatePlanInput {
   noNewKeyring: boolean;
   /** Open descriptor of the exit record, for the sandbox process. */
   exitFd: number;
+  /** pidfd of the process that holds the pid namespace in which the container's is to be nested, if it joins a sandbox. */
+  sandboxPidfd: number | undefined;
   /** Open, listening socket through which `start` comes; without one, the helper's own socket is used (`run`). */
   startFd: number | undefined;
   currentLimit(resource: number): [bigint, bigint];
@@ -65,6 +67,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   const plan = new Plan(input.preserveFds);
   const exit = plan.adopt(input.exitFd, "exit record");
   const start = input.startFd === undefined ? NO_SLOT : plan.adopt(input.startFd, "start socket");
+  const joined = input.sandboxPidfd === undefined ? undefined : plan.adopt(input.sandboxPidfd, "sandbox");
   const process = spec.process;
   const bindsDevices = isInUserNamespace() || namespaceChoice(linux, "user").kind !== "host";
   const rootKeepsPeers = rootPropagation(linux?.rootfsPropagation ?? "")?.type === MS_SHARED;
@@ -103,6 +106,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   const sandbox = op(OP.SANDBOX, "start the sandbox process", [exit], [], nestsFlag);
   // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
   if (!nests) plan.host.push(sandbox);
+  if (joined !== undefined) plan.host.push(op(OP.ENTER_SANDBOX, "enter the sandbox", [joined]));
   planJoins(plan, namespaces);
   planUnshare(plan, namespaces);
   if (nests) plan.host.push(sandbox);

@@ -66,6 +66,7 @@ export const OP = {
   CHECK_NOT_PROC: 47,
   PREPARE_EXECUTE: 48,
   CGROUP: 49,
+  ENTER_SANDBOX: 50,
 } as const;
 
 /** OP_FLAG_* */
@@ -101,4 +102,5 @@ export const SYNC = {
   LISTENER: 7,
   ENVIRONMENT: 8,
   CGROUP: 9,
+  HOST: 10,
 } as const;

@@ -65,6 +65,7 @@ static const struct shape shapes[] = {
     [OP_CHECK_NOT_PROC] = {0x1, 0, PLAIN},
     [OP_PREPARE_EXECUTE] = {0, 0, PLAIN},
     [OP_CGROUP] = {0, 0, PLAIN},
+    [OP_ENTER_SANDBOX] = {0x1, 0, PLAIN},
 };
 
 /* -1 leaves ids unchanged (setresuid(2)), and a larger number is cut: either way the program would stay root. */

@@ -93,6 +93,7 @@ enum op_code {
   OP_CHECK_NOT_PROC = 47, /* a0 slot: refuse a target on procfs */
   OP_PREPARE_EXECUTE = 48, /* a0 lowest descriptor that the program must not inherit; signals are unblocked */
   OP_CGROUP = 49,      /* fetch from the host what the container process enters its cgroups with */
+  OP_ENTER_SANDBOX = 50, /* a0 slot of a pidfd: the host stage goes on in that process's pid namespace, as a new process */
 };
 
 #define OP_FLAG_RECURSIVE 0x1u  /* OP_MOUNT_SETATTR, OP_OPEN_TREE */
@@ -134,6 +135,7 @@ enum sync_code {
   SYNC_CREATED = 6,
   SYNC_LISTENER = 7,  /* carries the seccomp listener */
   SYNC_CGROUP = 9,    /* the host answers with v1 tasks files (message.value of them), then at most one v2 directory */
+  SYNC_HOST = 10,     /* told by the host stage, which has become another process (its pid comes as credentials) */
   SYNC_ENVIRONMENT = 8, /* the mounts are in place, the root is not pivoted yet: prestart and createRuntime hooks */
 };
 

@@ -25,6 +25,7 @@ function plan(spec: Spec, change: Partial<CreatePlanInput> = {}): Plan {
     noPivot: false,
     noNewKeyring: false,
     exitFd: 0,
+    sandboxPidfd: 0,
     startFd: 0,
     currentLimit: () => [1024n, 4096n],
     debug: () => undefined,

@@ -44,7 +44,7 @@ describe("completion for bash", () => {
       expect(bashOffers(runtime, "cloche --root = /x li")).toEqual(["list"]);
       expect(bashOffers(runtime, "cloche --log-format json list --format t")).toEqual(["table"]);
       expect(bashOffers(runtime, "cloche list -f t")).toEqual(["table"]);
-      expect(bashOffers(runtime, "cloche kill --")).toEqual(["--all", "--help"]);
+      expect(bashOffers(runtime, "cloche kill --")).toEqual(["--all", "--sandbox", "--help"]);
       expect(bashOffers(runtime, "cloche run --no-")).toEqual(["--no-pivot", "--no-new-keyring"]);
       expect(bashOffers(runtime, "cloche create --bundle /us")).toEqual(["/usr"]);
       expect(bashOffers(runtime, "cloche help stat")).toEqual(["state"]);

@@ -72,6 +72,7 @@ const GUEST_SUITES: readonly [string, string, Partial<MachineOptions>][] = [
   ["cgroup version 2", "cgroup-v2", {}],
   ["the systemd cgroup driver", "cgroup-systemd", { systemd: true }],
   ["every cgroup version 1 controller", "cgroup-v1", { cgroups: "v1" }],
+  ["oom_score_adj below zero", "oom-score", {}],
 ];
 
 for (const [what, suite, options] of GUEST_SUITES) {

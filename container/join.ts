@@ -1,0 +1,117 @@
+/**
+ * Joining a sandbox: a container whose annotations name one shares its life with it instead of having a sandbox of its own.
+ *
+ * Which namespaces it shares is what its config.json says, by their paths. What joining adds is that its own pid namespace,
+ * if it has one, is nested in the sandbox's, so that the end of the sandbox process is the end of it, and that it is counted
+ * among the sandbox's containers (oom_score_adj, `--sandbox`, deletion).
+ */
+import { namespaceChoice } from "../sandbox/namespaces.ts";
+import { NotFoundError, SpecError, StatusError } from "../specutils/errors.ts";
+import { isAlive } from "../specutils/process-ref.ts";
+import type { Linux, Spec } from "../specutils/spec.ts";
+import { pidfdOpen } from "../specutils/syscall.ts";
+import type { Context } from "./context.ts";
+import type { SavedContainer } from "./record.ts";
+import { checkAllowed } from "./status.ts";
+import { createRecord, readRecord, withContainer } from "./store.ts";
+
+/** Ours: the id of the root container whose sandbox is joined. */
+const OWN_ANNOTATION = "dev.cloche.sandbox";
+
+/** What containerd's CRI plugin, and CRI-O and podman, say of a pod's containers: which kind it is, and of which sandbox. */
+const POD_ANNOTATIONS: readonly { type: string; sandboxId: string }[] = [
+  { type: "io.kubernetes.cri.container-type", sandboxId: "io.kubernetes.cri.sandbox-id" },
+  { type: "io.kubernetes.cri-o.ContainerType", sandboxId: "io.kubernetes.cri-o.SandboxID" },
+];
+
+/** Whether an engine says that this container is there only to hold a pod's sandbox (Kubernetes' "pause"). */
+export function isPodSandbox(annotations: Record<string, string>): boolean {
+  return POD_ANNOTATIONS.some(({ type }) => annotations[type] === "sandbox");
+}
+
+/** The sandbox that annotations name, and whether it was an engine that named it. */
+export function namedSandbox(annotations: Record<string, string>): { id: string; byEngine: boolean } | undefined {
+  const own = annotations[OWN_ANNOTATION];
+  if (own !== undefined) return { id: own, byEngine: false };
+  const pair = POD_ANNOTATIONS.find(({ type }) => annotations[type] === "container");
+  const id = pair && annotations[pair.sandboxId];
+  return id === undefined ? undefined : { id, byEngine: true };
+}
+
+/**
+ * The root container of the sandbox that `spec` asks to join.
+ *
+ * An engine's annotations are about its pod, which need not have a container of its own here (podman's `--infra=false`), or
+ * may share less than a sandbox's containers must: then the container gets a sandbox for itself, which isolates it more.
+ *
+ * @throws SpecError when `dev.cloche.sandbox` names what cannot be joined; StatusError when the sandbox has ended
+ */
+export async function sandboxToJoin(context: Context, id: string, spec: Spec): Promise<SavedContainer | undefined> {
+  const named = namedSandbox(spec.annotations ?? {});
+  if (named === undefined || (named.byEngine && named.id === id)) return undefined;
+  const root = await findRootContainer(context.root, named.id);
+  const reason = root === undefined ? "no root container has that id" : whyNot(root, spec.linux);
+  if (root !== undefined && reason === undefined) {
+    checkAllowed("join", root);
+    return root;
+  }
+  if (!named.byEngine) {
+    const field = `annotations.${OWN_ANNOTATION}`;
+    throw new SpecError(`invalid config.json: ${field}: cannot join ${JSON.stringify(named.id)}: ${reason}`, field);
+  }
+  context.debug(`sandbox ${JSON.stringify(named.id)} is not joined: ${reason}`);
+  return undefined;
+}
+
+async function findRootContainer(root: string, id: string): Promise<SavedContainer | undefined> {
+  try {
+    const record = await readRecord(root, id, { exact: true });
+    return record.id === record.sandboxId ? record : undefined;
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+}
+
+/** A pid namespace is created only by who is in the user namespace that owns its parent (pid_namespaces(7)). */
+function whyNot(root: SavedContainer, linux: Linux | undefined): string | undefined {
+  if (!root.ownUserNamespace || !nests(root, linux) || namespaceChoice(linux, "user").kind === "path") return undefined;
+  return "it has a user namespace, which linux.namespaces must name by its path";
+}
+
+/** Whether the container's pid namespace is a new one, in one that the sandbox has. */
+function nests(root: SavedContainer, linux: Linux | undefined): boolean {
+  return root.ownPidNamespace && namespaceChoice(linux, "pid").kind === "new";
+}
+
+/**
+ * A pidfd of the sandbox process in whose pid namespace the container's is to be nested, if it is.
+ *
+ * @throws StatusError when the sandbox has ended meanwhile
+ */
+export function openSandbox(root: SavedContainer | undefined, linux: Linux | undefined): number | undefined {
+  if (root?.sandbox === undefined || !nests(root, linux)) return undefined;
+  // The start time is compared after the pidfd was opened: from then on the pidfd stands for what was compared.
+  const pidfd = pidfdOpen(root.sandbox.pid);
+  if (isAlive(root.sandbox)) return pidfd;
+  throw new StatusError(`cannot join the sandbox of container ${JSON.stringify(root.id)}: it has ended`, "stopped", []);
+}
+
+/**
+ * Saves the record of a container that joins a sandbox, while the sandbox's root container can neither end by our hand nor go.
+ *
+ * @throws ExistsError, StatusError when the sandbox has ended, NotFoundError when it is gone
+ */
+export async function addMember(root: string, sandboxId: string, record: SavedContainer): Promise<void> {
+  await withContainer(
+    root,
+    sandboxId,
+    async (sandbox, save) => {
+      checkAllowed("join", sandbox);
+      sandbox.hasMembers = true;
+      save();
+      await createRecord(root, record);
+    },
+    { exact: true },
+  );
+}
