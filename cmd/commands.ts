@@ -36,9 +36,15 @@ const loaders: Readonly<Record<string, Loader>> = {
   version: () => import("./version.ts"),
 };
 
+/** Commands that cloche starts itself, and no help speaks of. */
+const hiddenLoaders: Readonly<Record<string, Loader>> = {
+  gofer: () => import("./gofer.ts"),
+};
+
 /** The command called `name`. @throws UnknownCommandError if there is none */
 export async function loadCommand(name: string): Promise<Command> {
-  const load = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
+  const all = { ...loaders, ...hiddenLoaders };
+  const load = Object.hasOwn(all, name) ? all[name] : undefined;
   if (load === undefined) {
     throw new UnknownCommandError(`unknown command ${JSON.stringify(name)}: "cloche help" lists the commands`);
   }

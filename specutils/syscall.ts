@@ -21,7 +21,7 @@ interface Addon {
   addressOf(bytes: Uint8Array): bigint;
   errorName(errno: number): string;
   errorText(errno: number): string;
-  spawn(path: string, argv: string[], env: string[], fds: Int32Array): number;
+  spawn(path: string, argv: string[], env: string[], fds: Int32Array, capabilities: bigint): number;
   forwardSignals(pidfd: number): number;
   stopForwarding(): number;
   followTerminalSize(from: number, to: number): number;
@@ -166,16 +166,25 @@ export function umount(target: string, flags: number): void {
 
 // ---- Processes ----
 
+const ALL_CAPABILITIES = 0xffffffffffffffffn;
+
 /**
  * Starts a program with exactly the given descriptors, `[number in the child, our number]`; all others are closed, 0 to 2
  * included. Its signal mask is empty and every signal has its default action, whatever this process ignores.
  *
+ * @param capabilities its bounding set, bit n for capability n: even as root it has no others. All there are unless given
  * @returns its pid; the caller waits for it with {@link waitPid}
  * @throws SyscallError if it cannot be executed
  */
-export function spawnHelper(file: string, argv: string[], env: string[], fds: [childFd: number, parentFd: number][]) {
+export function spawnHelper(
+  file: string,
+  argv: string[],
+  env: string[],
+  fds: [childFd: number, parentFd: number][],
+  capabilities: bigint = ALL_CAPABILITIES,
+): number {
   const ascending = fds.toSorted(([a], [b]) => a - b).flat();
-  return throwErrno("execve", file, addon().spawn(file, argv, env, new Int32Array(ascending)));
+  return throwErrno("execve", file, addon().spawn(file, argv, env, new Int32Array(ascending), capabilities));
 }
 
 const WNOHANG = 1;

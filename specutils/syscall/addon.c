@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,12 +190,14 @@ static napi_value error_name(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* ---- spawn(path, argv, env, fds) ---- */
+/* ---- spawn(path, argv, env, fds, capabilities) ---- */
 
 struct child {
   char *path;
   char **argv;
   char **envp;
+  /* The capabilities that it may have, bit n for capability n; all bits: no limit. */
+  uint64_t capabilities;
   size_t fd_count;
   /* Ascending by `wanted`, without doubles. */
   struct {
@@ -255,6 +258,14 @@ static int place_fds(const struct child *child) {
   return close_others(child);
 }
 
+/* In the child: takes capabilities out of the bounding set, so that not even root has them after execve. */
+static int limit_capabilities(uint64_t kept) {
+  for (unsigned long capability = 0; capability < 64; capability++)
+    if ((kept >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EINVAL)
+      return -1; /* EINVAL: there is none of that number */
+  return 0;
+}
+
 /* A caller that ignores SIGCHLD hands that on, and the kernel then throws away how children ended (wait(2)). */
 static void wait_for_children(void) {
   struct sigaction action;
@@ -286,7 +297,7 @@ static __attribute__((noinline)) int64_t spawn_child(const struct child *child) 
     /* SIGKILL, SIGSTOP and glibc's own two are refused: the kernel's default holds for the former, exec resets the latter. */
     for (int signal_number = 1; signal_number <= MAX_SIGNAL; signal_number++)
       (void)sigaction(signal_number, &dfl, NULL);
-    if (place_fds(child) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
+    if (place_fds(child) == 0 && limit_capabilities(child->capabilities) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
       (void)execve(child->path, child->argv, child->envp);
     failure = errno;
     _exit(127);
@@ -362,18 +373,20 @@ static bool read_fds(napi_env env, napi_value value, struct child *child) {
 }
 
 static napi_value spawn(napi_env env, napi_callback_info info) {
-  napi_value values[4];
-  size_t count = 4;
+  napi_value values[5];
+  size_t count = 5;
+  bool is_lossless = false;
   struct child child = { 0 };
   napi_value result = NULL;
 
-  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) == napi_ok && count == 4 &&
+  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) == napi_ok && count == 5 &&
+      napi_get_value_bigint_uint64(env, values[4], &child.capabilities, &is_lossless) == napi_ok && is_lossless &&
       (child.path = heap_string(env, values[0])) && (child.argv = heap_list(env, values[1])) &&
       (child.envp = heap_list(env, values[2])) && read_fds(env, values[3], &child))
     result = number(env, spawn_child(&child));
   else
     (void)type_error(
-      env, "spawn: a path, two lists of strings without NUL characters and at most 64 descriptors are wanted");
+      env, "spawn: a path, two lists of strings without NUL characters, at most 64 descriptors and a 64-bit set are wanted");
   free(child.path);
   free_list(child.argv);
   free_list(child.envp);

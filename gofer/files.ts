@@ -1,0 +1,250 @@
+/** Operations on regular files: open, create, read, write, release, fsync, fallocate, lseek, copy_file_range. */
+import { NR, sys } from "../specutils/syscall.ts";
+import { AT, MAX_TRANSFER } from "./arena.ts";
+import {
+  actAsCaller,
+  addressIn,
+  field,
+  type Gofer,
+  longField,
+  nodeOf,
+  putEntry,
+  REPLY,
+  REQUEST,
+  withName,
+  withNode,
+} from "./gofer.ts";
+import {
+  EEXIST,
+  EINVAL,
+  ESTALE,
+  O_ACCMODE,
+  O_APPEND,
+  O_CREAT,
+  O_EXCL,
+  O_NOATIME,
+  O_RDWR,
+  O_SYNC,
+  O_TMPFILE,
+  O_TRUNC,
+  O_WRONLY,
+  TYPE,
+} from "./host.ts";
+import {
+  ENTRY,
+  FOPEN_KEEP_CACHE,
+  FOPEN_NOFLUSH,
+  FOPEN_PASSTHROUGH,
+  FSYNC_FDATASYNC,
+  OPEN_OUT,
+  WRITE_CACHE,
+} from "./protocol.ts";
+
+const S_ISGID = 0o2000;
+/** pwritev2(2): write where asked, although the file was opened to append (Linux 6.9). */
+const RWF_NOAPPEND = 0x20;
+
+/** What of an opener's flags concerns the host. O_DIRECT is left out: the gofer's buffers are not aligned for it. */
+const HOST_FLAGS = O_ACCMODE | O_APPEND | O_SYNC | O_NOATIME;
+
+export function open(gofer: Gofer): number {
+  const flags = field(gofer, 0);
+  return withNode(gofer, (fd, node) => {
+    // Opening a FIFO or a device would block, or do something: the kernel opens those itself and does not ask.
+    if (gofer.nodes.types[node] !== TYPE.regular) return -EINVAL;
+    if ((flags & O_TRUNC) !== 0) {
+      const result = gofer.host.truncate(fd, 0);
+      if (result < 0) return result;
+    }
+    return replyOpen(gofer, REPLY, node, fd, flags);
+  });
+}
+
+/** A struct fuse_open_out: passed through, or with a descriptor of the gofer's as the file handle. */
+function replyOpen(gofer: Gofer, at: number, node: number, fd: number, flags: number): number {
+  const { arena, passthrough, nodes, host } = gofer;
+  let backing = 0;
+  if (passthrough.isEnabled) {
+    backing = passthrough.open(nodes, node, fd);
+    if (backing <= 0 && passthrough.isEnabled) return backing;
+  }
+  const to = at >> 2;
+  arena.u32[to + 1] = 0;
+  if (backing > 0) {
+    arena.u32[to] = 0;
+    arena.u32[to + 2] = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
+    arena.i32[to + 3] = backing;
+    return OPEN_OUT.BYTES;
+  }
+  const handle = host.reopen(fd, flags & HOST_FLAGS);
+  if (handle < 0) return handle;
+  arena.u32[to] = handle;
+  arena.u32[to + 2] = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
+  arena.i32[to + 3] = 0;
+  return OPEN_OUT.BYTES;
+}
+
+/** struct fuse_create_in. */
+const CREATE = { FLAGS: 0, MODE: 4, UMASK: 8, BYTES: 16 };
+
+/**
+ * The new file is opened for reading only, whatever the caller wants: the descriptor becomes the node's, and one that may write
+ * would keep the file from being executed.
+ */
+export function create(gofer: Gofer): number {
+  const flags = field(gofer, CREATE.FLAGS);
+  const { host, nodes } = gofer;
+  return withName(gofer, CREATE.BYTES, (parentFd, address, name, parent) => {
+    const fd = make(gofer, (mode) => host.openAt(parentFd, address, O_CREAT | O_EXCL, mode));
+    if (fd >= 0) return replyCreated(gofer, fd, flags, () => nodes.seen(parent, name));
+    if (fd !== -EEXIST || (flags & O_EXCL) !== 0) return fd;
+    // The host has made it since the kernel looked: an opening like any other.
+    const existing = host.openPathAt(parentFd, address);
+    if (existing < 0) return existing;
+    return replyCreated(gofer, existing, flags, () => nodes.seen(parent, name));
+  });
+}
+
+/** A file without a name, that may be given one (link). It has to be opened for writing at first: open(2) demands it. */
+export function tmpfile(gofer: Gofer): number {
+  const flags = field(gofer, CREATE.FLAGS);
+  const { host, nodes, arena } = gofer;
+  return withNode(gofer, (parentFd) => {
+    const dot = arena.base + AT.dot;
+    const isExclusive = flags & O_EXCL;
+    const writable = make(gofer, (mode) => host.openAt(parentFd, dot, O_TMPFILE | O_RDWR | isExclusive, mode));
+    if (writable < 0) return writable;
+    const fd = host.reopen(writable, 0);
+    host.close(writable);
+    if (fd < 0) return fd;
+    return replyCreated(gofer, fd, flags, () => {
+      const node = nodes.seen(0, "");
+      nodes.keep(node, fd);
+      nodes.pin(node);
+      return node;
+    });
+  });
+}
+
+function make(gofer: Gofer, call: (mode: number) => number): number {
+  const mode = field(gofer, CREATE.MODE) & 0o7777;
+  actAsCaller(gofer, field(gofer, CREATE.UMASK));
+  return (mode & S_ISGID) === 0 ? call(mode) : gofer.host.withFsetid(() => call(mode));
+}
+
+/** struct fuse_entry_out, then struct fuse_open_out. Takes `fd` over. */
+function replyCreated(gofer: Gofer, fd: number, flags: number, nodeOfStat: () => number): number {
+  const { host, nodes } = gofer;
+  const looked = host.stat(fd);
+  const isRegular = ((gofer.arena.u32[(AT.stat + 28) >> 2] ?? 0) & 0xf000) >> 12 === TYPE.regular;
+  if (looked < 0 || !isRegular) {
+    host.close(fd);
+    return looked < 0 ? looked : -ESTALE;
+  }
+  const node = nodeOfStat();
+  putEntry(gofer, REPLY, node);
+  if (nodes.fds[node] !== fd) nodes.keep(node, fd);
+  const truncated = (flags & O_TRUNC) === 0 ? 0 : host.truncate(nodes.fd(node), 0);
+  const result = truncated < 0 ? truncated : replyOpen(gofer, REPLY + ENTRY.BYTES, node, nodes.fd(node), flags);
+  if (result >= 0) return ENTRY.BYTES + result;
+  nodes.forget(node, 1);
+  return result;
+}
+
+/** struct fuse_release_in. */
+export function release(gofer: Gofer): number {
+  const handle = field(gofer, 0);
+  if (handle !== 0) gofer.host.close(handle);
+  else gofer.passthrough.close(gofer.nodes, nodeOf(gofer));
+  return 0;
+}
+
+/** struct fuse_read_in; only for files that are not passed through, as with `write`. */
+export function read(gofer: Gofer): number {
+  const { base } = gofer.arena;
+  const size = Math.min(field(gofer, 16), MAX_TRANSFER);
+  return sys(NR.pread64, field(gofer, 0), base + REPLY, size, longField(gofer, 8));
+}
+
+/** struct fuse_write_in and the data. */
+const WRITE_IN_BYTES = 40;
+
+export function write(gofer: Gofer): number {
+  const { arena } = gofer;
+  const handle = field(gofer, 0);
+  const size = Math.min(field(gofer, 16), MAX_TRANSFER);
+  const data = addressIn(gofer, WRITE_IN_BYTES);
+  const isWriteback = (field(gofer, 20) & WRITE_CACHE) !== 0;
+  const written = isWriteback
+    ? writeInPlace(gofer, handle, data, size)
+    : sys(NR.pwrite64, handle, data, size, longField(gofer, 8));
+  if (written < 0) return written;
+  arena.u32[REPLY >> 2] = written;
+  arena.u32[(REPLY >> 2) + 1] = 0;
+  return 8;
+}
+
+/** What the page cache writes back comes with any handle of the file, also with one that appends. */
+function writeInPlace(gofer: Gofer, handle: number, data: number, size: number): number {
+  const { arena } = gofer;
+  arena.setU64(AT.scratch, data);
+  arena.setU64(AT.scratch + 8, size);
+  const offset = longField(gofer, 8);
+  const written = sys(NR.pwritev2, handle, arena.base + AT.scratch, 1, offset, 0, RWF_NOAPPEND);
+  return written === -95 ? sys(NR.pwrite64, handle, data, size, offset) : written;
+}
+
+/** Runs `body` with the request's file opened: its handle, or one for the moment. */
+function withOpened(gofer: Gofer, node: number, handle: number, flags: number, body: (fd: number) => number): number {
+  if (handle !== 0) return body(handle);
+  const path = gofer.nodes.fd(node);
+  if (path < 0) return path;
+  const fd = gofer.host.reopen(path, flags);
+  if (fd < 0) return fd;
+  const result = body(fd);
+  gofer.host.close(fd);
+  return result;
+}
+
+/** struct fuse_fsync_in. Directories have no handles and are opened for the moment. */
+export function fsync(gofer: Gofer): number {
+  const call = (field(gofer, 8) & FSYNC_FDATASYNC) !== 0 ? NR.fdatasync : NR.fsync;
+  const handle = gofer.nodes.types[nodeOf(gofer)] === TYPE.directory ? 0 : field(gofer, 0);
+  return withOpened(gofer, nodeOf(gofer), handle, 0, (fd) => sys(call, fd));
+}
+
+/** struct fuse_fallocate_in. */
+export function fallocate(gofer: Gofer): number {
+  return withOpened(gofer, nodeOf(gofer), field(gofer, 0), O_WRONLY, (fd) =>
+    sys(NR.fallocate, fd, field(gofer, 24), longField(gofer, 8), longField(gofer, 16)),
+  );
+}
+
+/** struct fuse_lseek_in: SEEK_DATA and SEEK_HOLE, the kernel does the others. */
+export function lseek(gofer: Gofer): number {
+  return withOpened(gofer, nodeOf(gofer), field(gofer, 0), 0, (fd) => {
+    const result = sys(NR.lseek, fd, longField(gofer, 8), field(gofer, 16));
+    if (result < 0) return result;
+    gofer.arena.setU64(REPLY, result);
+    return 8;
+  });
+}
+
+/** struct fuse_copy_file_range_in. */
+const COPY = { FH_IN: 0, OFF_IN: 8, NODE_OUT: 16, FH_OUT: 24, OFF_OUT: 32, LENGTH: 40 };
+
+export function copyFileRange(gofer: Gofer): number {
+  const { arena } = gofer;
+  return withOpened(gofer, nodeOf(gofer), field(gofer, COPY.FH_IN), 0, (from) =>
+    withOpened(gofer, field(gofer, COPY.NODE_OUT), field(gofer, COPY.FH_OUT), O_WRONLY, (to) => {
+      arena.copy(REQUEST + COPY.OFF_IN, AT.scratch, 8);
+      arena.copy(REQUEST + COPY.OFF_OUT, AT.scratch + 8, 8);
+      const offsets = arena.base + AT.scratch;
+      const copied = sys(NR.copy_file_range, from, offsets, to, offsets + 8, longField(gofer, COPY.LENGTH), 0);
+      if (copied < 0) return copied;
+      // The older form of the reply has 32 bits, and as many of padding: one layout serves both.
+      arena.setU64(REPLY, copied);
+      return 8;
+    }),
+  );
+}

@@ -1,0 +1,295 @@
+/**
+ * The files that the kernel knows of, by the numbers it calls them (nodeid). A node is one file of the host, however many
+ * names it has: device, inode number and time of birth tell files apart.
+ *
+ * Descriptors (O_PATH) are opened when they are needed, by parent and name, and checked to be the same file; the oldest are
+ * closed when there are too many. A file that has lost its name keeps its descriptor (`pin`) until the kernel forgets it.
+ */
+import { type Arena, AT } from "./arena.ts";
+import { EMFILE, ESTALE, type Host, STAT, STAT_DEV, STAT_TIME } from "./host.ts";
+import { ROOT_ID } from "./protocol.ts";
+
+/** How many nodes there is room for at first; doubled when there are more. */
+const FIRST_CAPACITY = 1024;
+
+function grown<T extends Int32Array | Uint32Array | Float64Array>(
+  old: T,
+  make: new (length: number) => T,
+  length: number,
+): T {
+  const larger = new make(length);
+  larger.set(old);
+  return larger;
+}
+
+export class Nodes {
+  /** Descriptors, -1 for none; the root's stays. */
+  fds = new Int32Array(FIRST_CAPACITY).fill(-1);
+  /** Backing ids (passthrough.ts), 0 for none. */
+  backing = new Int32Array(FIRST_CAPACITY);
+  /** How many times the container has it open. */
+  opens = new Int32Array(FIRST_CAPACITY);
+  /** `mode >> 12`. */
+  types = new Int32Array(FIRST_CAPACITY);
+  /** Nodes are reused: kernel and gofer tell their uses apart by this. */
+  generations = new Uint32Array(FIRST_CAPACITY);
+  /** Rights by policy (policy.ts); 0 where there is no policy. */
+  marks = new Int32Array(FIRST_CAPACITY);
+  /** Under which name it was seen last: Latin-1 text for bytes. The parent is 0 when it has no name any more. */
+  names: string[] = [];
+  parents = new Uint32Array(FIRST_CAPACITY);
+
+  /** How often the kernel was told of the node, less what it has forgotten. */
+  #lookups = new Float64Array(FIRST_CAPACITY);
+  /** How many nodes name this one as their parent. */
+  #children = new Uint32Array(FIRST_CAPACITY);
+  #births = new Float64Array(FIRST_CAPACITY);
+  #keys: (number | string | undefined)[] = [];
+  #byKey = new Map<number | string, number>();
+  #rootMajor = -1;
+  #rootMinor = -1;
+  #free: number[] = [];
+  #used = ROOT_ID;
+  #capacity = FIRST_CAPACITY;
+
+  /** Nodes whose descriptors were opened, oldest first; those of nodes that are gone or pinned are passed over. */
+  #opened: number[] = [];
+  #openedFrom = 0;
+  #pinned = new Set<number>();
+  readonly #maxFds: number;
+  readonly #host: Host;
+  readonly #arena: Arena;
+  readonly #ignoreBirth: boolean;
+  readonly #onForget: (node: number) => void;
+
+  /**
+   * @param rootFd the served tree; closed by nobody
+   * @param maxFds descriptors that may be open at once, pinned ones not counted; at least 16
+   * @param ignoreBirth the file system gives a file another time of birth when it is written to (overlay's copying up)
+   * @param onForget called before a node goes
+   * @throws RangeError if the root cannot be looked at
+   */
+  constructor(host: Host, rootFd: number, maxFds: number, ignoreBirth: boolean, onForget: (node: number) => void) {
+    this.#host = host;
+    this.#arena = host.arena;
+    this.#maxFds = maxFds;
+    this.#ignoreBirth = ignoreBirth;
+    this.#onForget = onForget;
+    if (host.stat(rootFd) < 0) throw new RangeError("cannot look at the root of the served tree");
+    this.fds[ROOT_ID] = rootFd;
+    this.#lookups[ROOT_ID] = 1;
+    this.#identify(ROOT_ID);
+  }
+
+  /**
+   * The node of the file that `AT.stat` describes, seen as `name` in `parent`; made if the kernel does not know it yet. The kernel
+   * is about to be told of it once more.
+   */
+  seen(parent: number, name: string): number {
+    const key = this.#keyOfStat();
+    let node = this.#byKey.get(key);
+    if (node !== undefined && this.#births[node] !== this.#birthOfStat()) {
+      // Another file, on an inode that was used again while the old one had no descriptor here.
+      this.#byKey.delete(key);
+      node = undefined;
+    }
+    if (node === undefined) {
+      node = this.#take();
+      this.#identify(node);
+    }
+    this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
+    if (node !== ROOT_ID) this.rename(node, parent, name);
+    return node;
+  }
+
+  /** The node of the file that `AT.stat` describes, if the kernel knows it; 0 otherwise. */
+  find(): number {
+    const node = this.#byKey.get(this.#keyOfStat());
+    return node !== undefined && this.#births[node] === this.#birthOfStat() ? node : 0;
+  }
+
+  /** Where a node can be found from now on. A parent of 0: nowhere. */
+  rename(node: number, parent: number, name: string): void {
+    const before = this.parents[node] ?? 0;
+    this.names[node] = name;
+    if (before === parent) return;
+    if (before === 0 && this.#pinned.delete(node)) this.#opened.push(node);
+    if (parent !== 0) this.#children[parent] = (this.#children[parent] ?? 0) + 1;
+    this.parents[node] = parent;
+    if (before === 0) return;
+    this.#children[before] = (this.#children[before] ?? 1) - 1;
+    this.#dropUnused(before);
+  }
+
+  /**
+   * A descriptor for a node, or -errno: -ESTALE if it is not where it was. Good until the next {@link trim}.
+   */
+  fd(node: number): number {
+    const open = this.fds[node] ?? -1;
+    return open >= 0 ? open : this.#find(node);
+  }
+
+  /** Opens what lies between a node and the next directory above it that has a descriptor, from above. */
+  #find(node: number): number {
+    const missing: number[] = [];
+    let at = node;
+    while ((this.fds[at] ?? -1) < 0) {
+      missing.push(at);
+      at = this.parents[at] ?? 0;
+      // More steps than nodes: the host has moved directories into each other in a way that went unnoticed.
+      if (at === 0 || missing.length > this.#used) return -ESTALE;
+    }
+    let fd = this.fds[at] ?? -1;
+    for (const next of missing.reverse()) {
+      const opened = this.#host.openPathAt(fd, this.#arena.putText(AT.name, this.names[next] ?? ""));
+      if (opened < 0) return opened === -EMFILE ? opened : -ESTALE;
+      if (this.#host.stat(opened) < 0 || this.find() !== next) {
+        this.#host.close(opened);
+        return -ESTALE;
+      }
+      this.keep(next, opened);
+      fd = opened;
+    }
+    return fd;
+  }
+
+  /** Takes over a descriptor that stands for a node, or closes it if there is one. */
+  keep(node: number, fd: number): void {
+    if ((this.fds[node] ?? -1) >= 0) {
+      this.#host.close(fd);
+      return;
+    }
+    this.fds[node] = fd;
+    this.#opened.push(node);
+  }
+
+  /**
+   * The node has no name any more. Its descriptor stays open, if there is one: without, it is stale. Bounded by the limit of
+   * descriptors, of which a quarter is left for everything else.
+   */
+  pin(node: number): void {
+    this.rename(node, 0, "");
+    if ((this.fds[node] ?? -1) >= 0 && this.#pinned.size < 3 * this.#maxFds) this.#pinned.add(node);
+  }
+
+  /** The kernel has forgotten a node `count` times. */
+  forget(node: number, count: number): void {
+    if (node === ROOT_ID || node > this.#used) return;
+    this.#lookups[node] = Math.max(0, (this.#lookups[node] ?? 0) - count);
+    this.#dropUnused(node);
+  }
+
+  /** The path from the root of the tree, for policy and audit: Latin-1 text for bytes, without a leading slash. */
+  path(node: number): string {
+    let text = "";
+    let steps = 0;
+    for (let at = node; at !== ROOT_ID; at = this.parents[at] ?? 0) {
+      steps += 1;
+      if (at === 0 || steps > this.#used) return text === "" ? "(unlinked)" : `(unlinked)/${text}`;
+      text = text === "" ? (this.names[at] ?? "") : `${this.names[at]}/${text}`;
+    }
+    return text;
+  }
+
+  /** How many nodes there are, the root included. */
+  get size(): number {
+    return this.#used - this.#free.length;
+  }
+
+  /** Forgets a node that neither the kernel nor another node needs, then its parent if that was the last reason to keep it. */
+  #dropUnused(unused: number): void {
+    let node = unused;
+    while (node > ROOT_ID && this.#lookups[node] === 0 && this.#children[node] === 0) {
+      const key = this.#keys[node];
+      if (key === undefined) return;
+      this.#onForget(node);
+      const fd = this.fds[node] ?? -1;
+      if (fd >= 0) this.#host.close(fd);
+      this.fds[node] = -1;
+      this.#pinned.delete(node);
+      if (this.#byKey.get(key) === node) this.#byKey.delete(key);
+      this.#keys[node] = undefined;
+      this.names[node] = "";
+      this.generations[node] = (this.generations[node] ?? 0) + 1;
+      this.#free.push(node);
+      const parent = this.parents[node] ?? 0;
+      this.parents[node] = 0;
+      this.#children[parent] = (this.#children[parent] ?? 1) - 1;
+      node = parent;
+    }
+  }
+
+  #take(): number {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    this.#used += 1;
+    if (this.#used === this.#capacity) this.#grow();
+    return this.#used;
+  }
+
+  #grow(): void {
+    this.#capacity *= 2;
+    const length = this.#capacity;
+    const { fds } = this;
+    this.fds = grown(fds, Int32Array, length).fill(-1, fds.length);
+    this.backing = grown(this.backing, Int32Array, length);
+    this.opens = grown(this.opens, Int32Array, length);
+    this.types = grown(this.types, Int32Array, length);
+    this.generations = grown(this.generations, Uint32Array, length);
+    this.marks = grown(this.marks, Int32Array, length);
+    this.parents = grown(this.parents, Uint32Array, length);
+    this.#lookups = grown(this.#lookups, Float64Array, length);
+    this.#children = grown(this.#children, Uint32Array, length);
+    this.#births = grown(this.#births, Float64Array, length);
+  }
+
+  /** A node is the file that `AT.stat` describes. */
+  #identify(node: number): void {
+    const key = this.#keyOfStat();
+    this.#keys[node] = key;
+    this.#byKey.set(key, node);
+    this.#births[node] = this.#birthOfStat();
+    this.types[node] = ((this.#arena.u32[(AT.stat + STAT.MODE) >> 2] ?? 0) << 16) >>> 28;
+    this.marks[node] = 0;
+  }
+
+  /** Closes what was opened first, between two requests, until there are few enough descriptors: names find it again. */
+  trim(): void {
+    while (this.#opened.length - this.#openedFrom > this.#maxFds) {
+      const node = this.#opened[this.#openedFrom];
+      if (node === undefined) return;
+      this.#openedFrom += 1;
+      if (this.#openedFrom === 4096) {
+        this.#opened.splice(0, 4096);
+        this.#openedFrom = 0;
+      }
+      const fd = this.fds[node] ?? -1;
+      if (fd < 0 || this.#pinned.has(node)) continue;
+      this.#host.close(fd);
+      this.fds[node] = -1;
+    }
+  }
+
+  #keyOfStat(): number | string {
+    const { u32 } = this.#arena;
+    const at = AT.stat >> 2;
+    const major = u32[at + (STAT_DEV.MAJOR >> 2)] ?? 0;
+    const minor = u32[at + (STAT_DEV.MINOR >> 2)] ?? 0;
+    const high = u32[at + (STAT.INO >> 2) + 1] ?? 0;
+    const low = u32[at + (STAT.INO >> 2)] ?? 0;
+    if (this.#rootMajor < 0) {
+      this.#rootMajor = major;
+      this.#rootMinor = minor;
+    }
+    // Nearly all files of a tree are on one device.
+    const isUsual = major === this.#rootMajor && minor === this.#rootMinor && high < 0x200000;
+    return isUsual ? high * 0x100000000 + low : `${major}:${minor}:${high}:${low}`;
+  }
+
+  #birthOfStat(): number {
+    if (this.#ignoreBirth) return 0;
+    const { u32 } = this.#arena;
+    const at = (AT.stat + STAT_TIME.BTIME) >> 2;
+    return (u32[at] ?? 0) * 1e9 + (u32[at + 2] ?? 0);
+  }
+}
