@@ -53,22 +53,22 @@ export interface Daemon {
 export function command(program: string, args: string[], options: CommandOptions = {}): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: "pipe", env: { ...process.env, ...options.env } });
-    let [stdout, stderr, late] = ["", "", false];
+    let [stdout, stderr] = ["", ""];
     child.stdout.setEncoding("utf8").on("data", (text) => {
       stdout += text;
     });
     child.stderr.setEncoding("utf8").on("data", (text) => {
       stderr += text;
     });
+    // Not when its output ends: what it has started may keep that open.
     const timer = setTimeout(() => {
-      late = true;
       child.kill("SIGKILL");
+      reject(new Error(`took too long: ${program} ${args.join(" ")}\n${stdout}${stderr}`));
     }, options.timeoutMs ?? COMMAND_TIMEOUT_MS);
     child.on("error", reject);
     child.on("close", (exitCode, signal) => {
       clearTimeout(timer);
-      if (late) reject(new Error(`took too long: ${program} ${args.join(" ")}\n${stdout}${stderr}`));
-      else resolve({ exitCode, signal, stdout, stderr });
+      resolve({ exitCode, signal, stdout, stderr });
     });
     child.stdin.on("error", () => {}); // the program may end without reading
     child.stdin.end(options.input ?? "");

@@ -46,6 +46,10 @@ const requirements = {
   runc: () => hasCommand("runc"),
   crun: () => hasCommand("crun"),
   docker: () => hasCommand("docker") && hasCommand("dockerd"),
+  containerd: () => hasCommand("containerd") && hasCommand("ctr"),
+  /** Plugins for the network of pods. */
+  cni: () => existsSync("/usr/lib/cni/bridge"),
+  tini: () => hasCommand("tini"),
   podman: () => hasCommand("podman"),
   newuidmap: () => hasCommand("newuidmap"),
   qemu: () => hasCommand("qemu-system-x86_64") || hasCommand("qemu-system-aarch64"),

@@ -1,0 +1,290 @@
+/**
+ * containerd in a nest, and suites in which every case is run with cloche and with the reference.
+ *
+ * const { same } = containerdSuite();
+ * same("run: gives the exit code", async (ctr) => (await ctr.run(["--rm"], ["sh", "-c", "exit 42"])).exitCode);
+ */
+import { afterAll, beforeAll } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { missing, type Requirement, requires } from "../helpers/requires.ts";
+import type { Result } from "../helpers/runtime.ts";
+import { type CommandOptions, type Daemon, findProgram, Nest } from "./daemon.ts";
+import { makeImageArchive } from "./image.ts";
+import { findSides, type Side, sameOnAllSides } from "./sides.ts";
+
+/** The image that every containerd has; the CRI plugin also makes sandboxes of it. */
+export const IMAGE = "cloche.test/busybox:1";
+
+/** Milliseconds after which what a container had must be gone. */
+const GONE_TIMEOUT_MS = 10_000;
+
+/** One containerd with its own root, state and address. */
+export class Containerd {
+  readonly nest: Nest;
+  readonly sides: Side[] = findSides();
+  /** Path of the socket on which it answers. */
+  readonly address: string;
+  private daemon: Daemon | undefined;
+
+  private constructor(nest: Nest) {
+    this.nest = nest;
+    this.address = nest.path("containerd.sock");
+  }
+
+  /** Starts containerd and gives it the image, in the namespaces of ctr (`default`) and of the CRI plugin. */
+  static async open(nest: Nest): Promise<Containerd> {
+    const containerd = new Containerd(nest);
+    writeFileSync(nest.path("config.toml"), containerd.config());
+    await containerd.start();
+    const archive = nest.path("image.tar");
+    makeImageArchive(archive, IMAGE);
+    for (const namespace of ["default", "k8s.io"]) {
+      await containerd.ok(["--namespace", namespace, "images", "import", archive]);
+    }
+    return containerd;
+  }
+
+  /** Starts the daemon, also again on the same state. */
+  async start(): Promise<void> {
+    const args = [findProgram("containerd"), "--config", this.nest.path("config.toml")];
+    const isReady = async () => existsSync(this.address) && (await this.ctr(["version"])).exitCode === 0;
+    this.daemon = await this.nest.start(args, isReady);
+  }
+
+  /** Ends the daemon; tasks go on. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    await this.daemon?.end(signal);
+  }
+
+  /** Command line of ctr for this daemon. */
+  command(args: string[]): string[] {
+    return ["ctr", "--address", this.address, ...args];
+  }
+
+  /** Runs one command of ctr. */
+  ctr(args: string[], options: CommandOptions = {}): Promise<Result> {
+    return this.nest.run(this.command(args), options);
+  }
+
+  /** Like {@link ctr}, for what must succeed; returns its output. @throws Error with its stderr */
+  ok(args: string[], options: CommandOptions = {}): Promise<string> {
+    return this.nest.ok(this.command(args), options);
+  }
+
+  /** Command lines of the processes inside that belong neither to the nest nor to the daemon, by host pid. */
+  processes(): Map<number, string> {
+    const ours = /^(tini |sleep infinity|\S*containerd --config |nsenter )/;
+    return new Map(
+      this.nest.processes().flatMap((pid) => {
+        const line = readCommandLine(pid);
+        return line === "" || ours.test(line) ? [] : [[pid, line]];
+      }),
+    );
+  }
+
+  /** Host pid of the shim that has this id: a container's, or a sandbox's. @throws Error if there is none */
+  shimOf(id: string): number {
+    const found = [...this.processes()].find(([, line]) => line.includes("containerd-shim") && line.includes(id));
+    if (found === undefined) throw new Error(`container ${id} has no shim`);
+    return found[0];
+  }
+
+  /** What is there of containers: processes, mounts, cgroups, bundles, network namespaces, state of runtimes. */
+  async leftovers(): Promise<string[]> {
+    const script = `grep -F ' ${this.nest.directory}/' /proc/self/mountinfo
+      find /sys/fs/cgroup -maxdepth 3 -type d -path '*${this.nest.cgroupParent}/*'
+      cd ${this.nest.directory}
+      ls -d state/io.containerd.runtime.v2.task/*/* runtime/*/*/* /run/netns/* 2> /dev/null`;
+    const { stdout } = await this.nest.run(["sh", "-c", script]);
+    return [...this.processes().values(), ...stdout.split("\n").filter(Boolean)];
+  }
+
+  /** Waits until nothing of any container is left. @throws Error with what is still there */
+  async isClean(): Promise<void> {
+    const deadline = performance.now() + GONE_TIMEOUT_MS;
+    for (;;) {
+      const left = await this.leftovers();
+      if (left.length === 0) return;
+      if (performance.now() > deadline) throw new Error(`left behind:\n${left.join("\n")}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** State root of a side's runtime, to which containerd adds its namespace. */
+  runtimeRoot(side: Side): string {
+    return this.nest.path("runtime", side.name);
+  }
+
+  private config(): string {
+    const runtimes = this.sides.map(
+      (side) => `
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${side.name}]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${side.name}.options]
+        BinaryName = "${side.binary}"
+        Root = "${this.runtimeRoot(side)}"
+`,
+    );
+    return `version = 2
+root = "${this.nest.path("root")}"
+state = "${this.nest.path("state")}"
+[grpc]
+  address = "${this.address}"
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    sandbox_image = "${IMAGE}"
+    [plugins."io.containerd.grpc.v1.cri".cni]
+      bin_dir = "/usr/lib/cni"
+      conf_dir = "${this.nest.path("cni")}"
+${runtimes.join("")}`;
+  }
+}
+
+function readCommandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+  } catch {
+    return ""; // it has ended
+  }
+}
+
+/** ctr with one side's runtime. */
+export class Ctr {
+  readonly containerd: Containerd;
+  readonly side: Side;
+  private readonly ids: string[] = [];
+  private static count = 0;
+
+  constructor(containerd: Containerd, side: Side) {
+    this.containerd = containerd;
+    this.side = side;
+  }
+
+  /** An id that nobody else has; what it stands for is removed at the end of the case. */
+  id(): string {
+    Ctr.count += 1;
+    const id = `${this.side.name}-${this.containerd.nest.word}-${Ctr.count}`;
+    this.ids.push(id);
+    return id;
+  }
+
+  /** Command line of `ctr run` with this side's runtime, for a container of a given id. */
+  runArgs(flags: string[], id: string, args: string[]): string[] {
+    const { nest } = this.containerd;
+    const ours = ["--runc-binary", this.side.binary, "--runc-root", this.containerd.runtimeRoot(this.side)];
+    return ["run", ...ours, "--cgroup", `${nest.cgroupParent}/${id}`, ...flags, IMAGE, id, ...args];
+  }
+
+  /** `ctr run --rm` of a container of its own. */
+  run(flags: string[], args: string[], options: CommandOptions = {}): Promise<Result> {
+    return this.containerd.ctr(this.runArgs(["--rm", ...flags], this.id(), args), options);
+  }
+
+  /** What a shell script in a container of its own prints. @throws Error when it does not end with 0 */
+  sh(script: string, ...flags: string[]): Promise<string> {
+    return this.containerd.ok(this.runArgs(["--rm", ...flags], this.id(), ["sh", "-c", script]));
+  }
+
+  /** Starts a container in the background, which waits unless told otherwise, and returns its id. */
+  async start(flags: string[] = [], args: string[] = ["sleep", "1000"]): Promise<string> {
+    const id = this.id();
+    await this.containerd.ok(this.runArgs(["--detach", ...flags], id, args));
+    return id;
+  }
+
+  /** A command of `ctr tasks`. */
+  task(args: string[], options: CommandOptions = {}): Promise<Result> {
+    return this.containerd.ctr(["tasks", ...args], options);
+  }
+
+  /** A command of `ctr tasks` that must succeed; returns its output. */
+  okTask(...args: string[]): Promise<string> {
+    return this.containerd.ok(["tasks", ...args]);
+  }
+
+  /** `ctr tasks exec` with an exec id of its own. */
+  exec(id: string, args: string[], flags: string[] = [], options: CommandOptions = {}): Promise<Result> {
+    Ctr.count += 1;
+    return this.task(["exec", "--exec-id", `e${Ctr.count}`, ...flags, id, ...args], options);
+  }
+
+  /** Status of a task as `ctr tasks list` shows it; empty if there is none. */
+  async status(id: string): Promise<string> {
+    const lines = (await this.okTask("list")).split("\n").map((line) => line.split(/\s+/));
+    return lines.find(([name]) => name === id)?.[2] ?? "";
+  }
+
+  /** Host pid of a task, which `ctr tasks list` shows as containerd's pid namespace numbers it. */
+  async until(id: string, status: string): Promise<void> {
+    const deadline = performance.now() + GONE_TIMEOUT_MS;
+    for (;;) {
+      const now = await this.status(id);
+      if (now === status) return;
+      if (performance.now() > deadline) throw new Error(`status of ${id} is "${now}", waited for "${status}"`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Kills a task and removes it and its container. */
+  async remove(id: string): Promise<void> {
+    await this.task(["delete", "--force", id]);
+    await this.containerd.ctr(["containers", "delete", id]);
+  }
+
+  /** Removes what the case has made and not removed. */
+  async close(): Promise<void> {
+    const there = (await this.containerd.ok(["containers", "list", "--quiet"])).split("\n");
+    for (const id of this.ids.filter((name) => there.includes(name))) await this.remove(id);
+  }
+}
+
+export interface ContainerdSuite {
+  /** A case that must give the same with every runtime, and after which nothing of its containers is left. */
+  same(name: string, body: (ctr: Ctr) => Promise<unknown>, timeoutMs?: number): void;
+  /** A case of its own, with all sides. */
+  test(name: string, body: (containerd: Containerd) => Promise<void>, timeoutMs?: number): void;
+}
+
+/** Declares a test file's containerd: started before the first case, ended and cleaned up after the last. */
+export function containerdSuite(...needed: Requirement[]): ContainerdSuite {
+  const needs: Requirement[] = ["root", "busybox", "runc", "containerd", "tini", ...needed];
+  const it = requires(...needs);
+  let nest: Nest | undefined;
+  let containerd: Containerd | undefined;
+  if (missing(...needs).length === 0) {
+    beforeAll(async () => {
+      nest = await Nest.open();
+      containerd = await Containerd.open(nest);
+    }, 60_000);
+    afterAll(() => nest?.close(), 60_000);
+  }
+  const test: ContainerdSuite["test"] = (name, body, timeoutMs) =>
+    it(
+      name,
+      async () => {
+        if (containerd === undefined) throw new Error("containerd was not started");
+        await body(containerd);
+      },
+      timeoutMs,
+    );
+  return {
+    test,
+    same(name, body, timeoutMs) {
+      test(
+        name,
+        async (containerd) => {
+          await sameOnAllSides(containerd.sides, async (side) => {
+            const ctr = new Ctr(containerd, side);
+            try {
+              return await body(ctr);
+            } finally {
+              await ctr.close();
+            }
+          });
+          await containerd.isClean();
+        },
+        timeoutMs,
+      );
+    },
+  };
+}
