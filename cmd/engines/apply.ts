@@ -1,0 +1,114 @@
+/** Carrying out the changes of several engines' files: all of them or none. */
+
+import { ClocheError, messageOf } from "../../specutils/errors.ts";
+import { print } from "../output.ts";
+import type { Engine } from "./engine.ts";
+import { firstMissingDirectory, hostFiles, readRecords, removeFile, writeFile, writeRecords } from "./host-files.ts";
+import type { InstallOptions } from "./options.ts";
+import type { Change, InstallRecord, planInstall } from "./registration.ts";
+
+/** One engine's change, with its record as it was before. */
+interface EngineChange extends Change {
+  engine: Engine;
+  oldRecord: InstallRecord | undefined;
+}
+
+/**
+ * Plans with `plan` for each engine, shows the changes, and makes them unless it is a dry run.
+ * @throws ClocheError if one of them is refused; then nothing is changed
+ */
+export async function planAndApply(
+  chosen: readonly Engine[],
+  { entry, isDryRun, rootDirectory }: InstallOptions,
+  plan: typeof planInstall,
+  warn: (message: string) => void,
+): Promise<void> {
+  const files = hostFiles(rootDirectory);
+  const records = readRecords(rootDirectory);
+  const changes: EngineChange[] = [];
+  const reasons: string[] = [];
+  for (const engine of chosen) {
+    const oldRecord = records.find((record) => record.engine === engine.name && record.runtime === entry.name);
+    const planned = await plan(engine, entry, oldRecord, files);
+    if ("reason" in planned) {
+      reasons.push(`${engine.name}: ${planned.reason}\n`);
+    } else {
+      changes.push({ ...planned.change, engine, oldRecord });
+    }
+  }
+  print(reasons.join(""));
+  for (const change of changes) {
+    print(await diffOf(change));
+  }
+  if (isDryRun || changes.length === 0) {
+    return;
+  }
+  await applyChanges(rootDirectory, changes, records, entry.name);
+  for (const { engine, file, after, record } of changes) {
+    const next = [engine.reload, record && engine.example(entry.name)].filter((command) => command !== undefined);
+    print(`${engine.name}: changed ${file}${next.length === 0 ? "" : `; next: ${next.join(", then: ")}`}\n`);
+    if (record !== undefined) {
+      for (const warning of await engine.warnings(await engine.parse(after ?? ""), entry.name, files)) {
+        warn(`${engine.name}: ${warning}`);
+      }
+    }
+  }
+}
+
+/** The change as a unified diff. */
+async function diffOf({ file, before, after }: Change): Promise<string> {
+  const { createTwoFilesPatch } = await import("diff");
+  const name = (text: string | undefined) => (text === undefined ? "/dev/null" : file);
+  const patch = createTwoFilesPatch(name(before), name(after), before ?? "", after ?? "");
+  return patch.replace(/^Index: .*\n/, "").replace(/^=+\n/, "");
+}
+
+/**
+ * Writes the records, then the files. When one cannot be written, those before it get their old text back.
+ * @throws ClocheError
+ */
+async function applyChanges(
+  rootDirectory: string,
+  changes: readonly EngineChange[],
+  records: readonly InstallRecord[],
+  runtime: string,
+): Promise<void> {
+  const files = hostFiles(rootDirectory);
+  const made = changes.map(({ file }) => firstMissingDirectory(rootDirectory, file));
+  const newRecords = changes.flatMap(({ record }, index) => {
+    const directory = record?.directory ?? made[index];
+    return record === undefined ? [] : [{ ...record, ...(directory === undefined ? {} : { directory }) }];
+  });
+  const kept = records.filter(
+    (record) => record.runtime !== runtime || !changes.some(({ engine }) => engine.name === record.engine),
+  );
+  const done: (() => Promise<void>)[] = [];
+  try {
+    // The record comes first, and goes last: one without its text does no harm, a text without its record is not undone exactly.
+    await writeRecords(rootDirectory, [...records, ...newRecords]);
+    done.push(() => writeRecords(rootDirectory, records));
+    for (const [index, { file, before, after, oldRecord }] of changes.entries()) {
+      if (files.read(file) !== before) {
+        throw new ClocheError(`cannot change ${JSON.stringify(file)}: somebody else is changing it: try again`);
+      }
+      const directory = oldRecord?.directory ?? made[index];
+      await put(rootDirectory, file, after, directory);
+      done.push(() => put(rootDirectory, file, before, directory));
+    }
+    await writeRecords(rootDirectory, [...kept, ...newRecords]);
+  } catch (error) {
+    const failure = error instanceof ClocheError ? error : new ClocheError(messageOf(error), { cause: error });
+    for (const undo of done.reverse()) {
+      await undo().catch((thrown: unknown) => failure.cleanupFailures.push(new Error(messageOf(thrown))));
+    }
+    throw failure;
+  }
+}
+
+async function put(root: string, file: string, text: string | undefined, directory: string | undefined): Promise<void> {
+  if (text === undefined) {
+    removeFile(root, file, directory);
+  } else {
+    await writeFile(root, file, text);
+  }
+}
