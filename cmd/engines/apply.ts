@@ -45,7 +45,8 @@ export async function planAndApply(
   }
   await applyChanges(rootDirectory, changes, records, entry.name);
   for (const { engine, file, after, record } of changes) {
-    const next = [engine.reload, record && engine.example(entry.name)].filter((command) => command !== undefined);
+    const notice = record === undefined ? engine.notice?.uninstall : engine.notice?.install;
+    const next = [notice, record && engine.example(entry.name)].filter((command) => command !== undefined);
     print(`${engine.name}: changed ${file}${next.length === 0 ? "" : `; next: ${next.join(", then: ")}`}\n`);
     if (record !== undefined) {
       for (const warning of await engine.warnings(await engine.parse(after ?? ""), entry.name, files)) {

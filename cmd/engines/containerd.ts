@@ -89,7 +89,7 @@ export const containerd: Engine = {
       ),
     ];
   },
-  reload: "systemctl restart containerd",
+  notice: { install: "systemctl restart containerd", uninstall: "systemctl restart containerd" },
   example: (name) => `crictl runp --runtime=${name} POD.json`,
 };
 

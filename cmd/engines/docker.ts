@@ -37,6 +37,7 @@ export const docker: Engine = {
   },
   defaultRuntime: (document) => document["default-runtime"],
   warnings: async () => [],
-  reload: "systemctl reload docker",
+  // A reload takes over what the file says of runtimes, but not that it says nothing any more.
+  notice: { install: "systemctl reload docker", uninstall: "systemctl restart docker" },
   example: (name) => `docker run --rm --runtime=${name} IMAGE COMMAND`,
 };

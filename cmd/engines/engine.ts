@@ -50,8 +50,8 @@ export interface Engine {
   defaultRuntime(document: Document): Json | undefined;
   /** What the administrator should know of `document` once the runtime is in it, a line each. */
   warnings(document: Document, runtimeName: string, files: Files): Promise<string[]>;
-  /** What makes the engine notice a change; undefined if it does by itself. */
-  reload: string | undefined;
+  /** What makes the engine notice the runtime, and that it is gone; undefined if it does by itself. */
+  notice: { install: string; uninstall: string } | undefined;
   /** A command that uses the runtime. */
   example(runtimeName: string): string;
 }

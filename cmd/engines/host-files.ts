@@ -30,8 +30,8 @@ export function hostFiles(rootDirectory: string): Files {
  * symbolic link, the file that it leads to. @throws ClocheError; then the file is as it was
  */
 export async function writeFile(rootDirectory: string, file: string, text: string): Promise<void> {
-  const target = followed(path.join(rootDirectory, file));
   try {
+    const target = followed(path.join(rootDirectory, file));
     mkdirSync(path.dirname(target), { recursive: true, mode: 0o755 });
     const { default: writeFileAtomic } = await import("write-file-atomic");
     // The mode is that of a new file.
@@ -103,7 +103,7 @@ export async function writeRecords(rootDirectory: string, records: readonly Inst
   }
 }
 
-/** Where the links of `file` lead. @throws ClocheError if it is a link to nothing, whose target nobody may have meant to make */
+/** Where the links of `file` lead. @throws Error if it is a link to nothing, whose target nobody may have meant to make */
 function followed(file: string): string {
   const stat = lstatOf(file);
   if (stat === undefined) {
@@ -111,7 +111,7 @@ function followed(file: string): string {
   }
   const target = unlessMissing(() => realpathSync(file));
   if (target === undefined) {
-    throw new ClocheError(`cannot write ${JSON.stringify(file)}: it is a symbolic link to a file that does not exist`);
+    throw new Error("it is a symbolic link to a file that does not exist");
   }
   return target;
 }

@@ -71,7 +71,7 @@ export const podman: Engine = {
     }
     return warnings;
   },
-  reload: undefined,
+  notice: undefined,
   example: (name) => `podman --runtime ${name} run --rm IMAGE COMMAND`,
 };
 
