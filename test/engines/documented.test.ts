@@ -10,7 +10,7 @@ import { requires } from "../helpers/requires.ts";
 import { projectDirectory } from "../helpers/runtime-path.ts";
 import { findProgram, type Nest, withNest } from "./daemon.ts";
 
-const it = requires("root", "cloche", "busybox", "docker", "containerd", "podman");
+const it = requires("root", "cloche", "busybox", "docker", "containerd", "podman", "tini");
 
 const document = readFileSync(path.join(projectDirectory, "docs/engines.md"), "utf8");
 const commands = [...document.matchAll(/^ {4}(\S.*)$/gm)].map(([, line = ""]) => line);
