@@ -85,6 +85,15 @@ describe("delete --force", () => {
     expect(host.warnings).toEqual([]);
   });
 
+  test("removes what a killed create has left of a container, in whatever sandbox it was to be, and nobody else's", async () => {
+    const { root } = host.context;
+    writeFileSync(exitPath(root, "pod", "c_1"), "");
+    writeFileSync(`${statePath(root, "c_1", "c_1")}.tmp`, "{");
+    writeFileSync(exitPath(root, "c_1", "other"), "");
+    await deleteContainer(host.context, "c_1", force);
+    expect(files()).toEqual(["c~1_other.exit"]);
+  });
+
   test("removes an unreadable state file with what is still named in it", async () => {
     const { process } = await host.container("c1");
     const path = statePath(host.context.root, "c1", "c1");

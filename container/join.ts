@@ -92,8 +92,8 @@ function nests(root: SavedContainer, linux: Linux | undefined): boolean {
 export function openSandbox(root: SavedContainer | undefined, linux: Linux | undefined): number | undefined {
   if (root?.sandbox === undefined || !nests(root, linux)) return undefined;
   // The start time is compared after the pidfd was opened: from then on the pidfd stands for what was compared.
-  const pidfd = pidfdOpen(root.sandbox.pid);
-  if (isAlive(root.sandbox)) return pidfd;
+  const pidfd = isAlive(root.sandbox) ? pidfdOpen(root.sandbox.pid) : undefined;
+  if (pidfd !== undefined && isAlive(root.sandbox)) return pidfd;
   throw new StatusError(`cannot join the sandbox of container ${JSON.stringify(root.id)}: it has ended`, "stopped", []);
 }
 

@@ -5,7 +5,8 @@
  * Reading alone needs no lock, since a state file is replaced in one step.
  */
 
-import { existsSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import path from "node:path";
 import { ClocheError, NotFoundError, reasonOf } from "../specutils/errors.ts";
 import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
@@ -116,11 +117,11 @@ export async function withLock<T>(root: string, id: string, fn: () => T | Promis
  * Preconditions: the caller holds its lock; with a record, that is inside `withContainer`, which then saves no more.
  */
 export function removeRecord(root: string, record: ContainerKey): void {
-  const path = statePath(root, record.sandboxId, record.id);
+  const file = statePath(root, record.sandboxId, record.id);
   // The state file goes last: until then the container is there and `delete` can be repeated.
   removeFile(exitPath(root, record.sandboxId, record.id));
-  removeFile(temporaryPath(path));
-  removeFile(path);
+  removeFile(temporaryPath(file));
+  removeFile(file);
   removed.add(record);
 }
 
@@ -142,11 +143,14 @@ function isSame(one: SavedContainer, other: SavedContainer): boolean {
 export async function removeTraces(root: string, id: string): Promise<void> {
   const lock = lockPath(root, id);
   removeDeadClaims(lock);
-  const files = [temporaryPath(statePath(root, id, id)), exitPath(root, id, id)];
-  if (![lock, ...files].some((file) => lstatSync(file, { throwIfNoEntry: false }) !== undefined)) return;
+  // In whatever sandbox it was to be.
+  const ends = [temporaryPath(statePath(root, id, id)), exitPath(root, id, id)].map((file) => path.basename(file));
+  const isTrace = (name: string) => ends.some((end) => name.endsWith(end.slice(end.indexOf("_"))));
+  const names = listFiles(root);
+  if (!names.some((name) => isTrace(name) || name === path.basename(lock))) return;
   await withLock(root, id, () => {
     // Created again while we waited: then they are the new one's.
-    if (findExact(root, id) === undefined) files.forEach(removeFile);
+    if (findExact(root, id) === undefined) for (const name of names.filter(isTrace)) removeFile(`${root}/${name}`);
   });
 }
 
@@ -224,14 +228,18 @@ function findExact(root: string, id: string): ContainerKey | undefined {
 }
 
 function listKeys(root: string): ContainerKey[] {
-  let names: string[];
+  return listFiles(root)
+    .flatMap((name) => parseStateName(name) ?? [])
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function listFiles(root: string): string[] {
   try {
-    names = readdirSync(root);
+    return readdirSync(root);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw new ClocheError(`cannot list containers in ${JSON.stringify(root)}: ${reasonOf(error)}`, { cause: error });
   }
-  return names.flatMap((name) => parseStateName(name) ?? []).sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; text: string } {
