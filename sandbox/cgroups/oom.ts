@@ -1,24 +1,11 @@
-/** The OOM killer's work in a container. */
+/** Being told when a container runs out of memory. */
 
-import { closeSync, constants, existsSync, openSync } from "node:fs";
+import { closeSync, constants, openSync, readSync } from "node:fs";
+import { drain, IN, Inotify, O_NONBLOCK_CLOEXEC } from "../../specutils/inotify.ts";
 import { NR, sys, throwErrno } from "../../specutils/syscall.ts";
-import { readKeyed, writeValue } from "./files.ts";
+import { errorCode, writeValue } from "./files.ts";
+import { oomKillCount } from "./oom-kills.ts";
 import type { CgroupRef } from "./types.ts";
-
-/** EFD_* and IN_* of eventfd2(2) and inotify_init1(2). */
-const O_NONBLOCK_CLOEXEC = 0o2004000;
-const IN_MODIFY = 2;
-/** Room for some struct inotify_event; an eventfd gives 8 bytes. */
-const EVENT_BYTES = 1024;
-
-/** How many processes of the container the OOM killer has killed. 0 if the host does not count, or the cgroup is gone. */
-export function oomKillCount(ref: CgroupRef): number {
-  const counts =
-    ref.version === "v2"
-      ? readKeyed(`${ref.dirs[""]}/memory.events`)
-      : readKeyed(`${ref.dirs["memory"] ?? ""}/memory.oom_control`);
-  return Number(counts["oom_kill"] ?? 0);
-}
 
 /** Tells when a container has run out of memory. */
 export interface OomWatch {
@@ -38,22 +25,22 @@ export function watchOom(ref: CgroupRef): OomWatch | undefined {
 
 /** memory.events counts, and inotify tells about every change of it (cgroups(7)). */
 function watchEvents(ref: CgroupRef, dir: string): OomWatch {
-  const fd = throwErrno("inotify_init1", "", sys(NR.inotify_init1, O_NONBLOCK_CLOEXEC));
-  const file = `${dir}/memory.events`;
-  const added = sys(NR.inotify_add_watch, fd, file, IN_MODIFY);
-  if (added < 0) {
-    closeSync(fd);
-    throwErrno("inotify_add_watch", file, added);
+  const changes = new Inotify();
+  try {
+    changes.watch(`${dir}/memory.events`, IN.MODIFY);
+  } catch (error) {
+    changes.close();
+    throw error;
   }
   let last = oomKillCount(ref);
   const take = (): boolean => {
-    drain(fd);
+    changes.take();
     const count = oomKillCount(ref);
     const isMore = count > last;
     last = count;
     return isMore;
   };
-  return { fd, take, close: () => closeSync(fd) };
+  return { fd: changes.fd, take, close: () => changes.close() };
 }
 
 /** v1: an eventfd registered in cgroup.event_control, which also fires when the cgroup is removed. */
@@ -70,13 +57,15 @@ function watchEventfd(dir: string): OomWatch {
     close();
     throw error;
   }
-  return { fd, take: () => drain(fd) && existsSync(dir), close };
+  return { fd, take: () => drain(fd) && isThere(controlFd), close };
 }
 
-/** Reads what is there to read. Returns whether there was anything. */
-function drain(fd: number): boolean {
-  const buffer = new Uint8Array(new ArrayBuffer(EVENT_BYTES));
-  let isAny = false;
-  while (sys(NR.read, fd, buffer, buffer.length) > 0) isAny = true;
-  return isAny;
+/** Whether the cgroup of an open file is still there; by now another one may have its name. */
+function isThere(fd: number): boolean {
+  try {
+    return readSync(fd, new Uint8Array(1), 0, 1, 0) > 0;
+  } catch (error) {
+    if (errorCode(error) === "ENODEV") return false;
+    throw error;
+  }
 }
