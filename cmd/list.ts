@@ -1,5 +1,7 @@
 /** `cloche list`: the containers under the state root. */
 
+import type { ContainerExit } from "../container/state.ts";
+import { signalName } from "../specutils/signals.ts";
 import { command } from "./command.ts";
 import { formatTable, print, printJson } from "./output.ts";
 
@@ -20,8 +22,24 @@ export default command({
     } else if (flags.format === "json") {
       printJson(containers);
     } else {
-      const rows = containers.map((c) => [c.id, String(c.pid), c.status, c.bundle, c.created, c.owner]);
-      print(formatTable(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], rows));
+      const rows = containers.map((c) => [
+        c.id,
+        String(c.pid),
+        c.status,
+        c.bundle,
+        c.created,
+        c.owner,
+        c.sandboxId,
+        exitText(c.exit),
+      ]);
+      print(formatTable(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER", "SANDBOX", "EXIT"], rows));
     }
   },
 });
+
+/** The exit code or the signal, and the reason if there is one: `1`, `SIGKILL (oom-killed)`. */
+function exitText(exit: ContainerExit | undefined): string {
+  if (exit === undefined) return "";
+  const how = exit.signal === undefined ? String(exit.exitCode) : signalName(exit.signal);
+  return exit.reason === undefined ? how : `${how} (${exit.reason})`;
+}

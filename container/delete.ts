@@ -4,6 +4,7 @@ import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
 import { StateFileError } from "../statefile/document.ts";
 import type { Context } from "./context.ts";
 import { destroyContainer } from "./destroy.ts";
+import { noteOomKills } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { salvageRemains } from "./salvage.ts";
 import { hookState } from "./state.ts";
@@ -31,8 +32,10 @@ export async function deleteContainer(
     record = await withContainer(
       context.root,
       id,
-      async (current) => {
+      async (current, save) => {
         if (!options.force) checkAllowed("delete", current);
+        // For who watches it die.
+        if (noteOomKills(current)) save();
         await destroy(context, current);
         return current;
       },

@@ -3,6 +3,7 @@
 import { constants } from "node:os";
 import { messageOf } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
+import { noteOomKills } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { hasCgroup } from "./record.ts";
 import { signalProcess } from "./signal-process.ts";
@@ -28,7 +29,8 @@ export async function killContainer(
   await withContainer(
     context.root,
     id,
-    async (record) => {
+    async (record, save) => {
+      if (signal === SIGKILL && noteOomKills(record)) save();
       if (options.all) await signalAll(record, signal);
       else await signalContainer(record, signal);
       if (signal === SIGKILL) await thaw(context, record);

@@ -2,6 +2,7 @@
 
 import { UnsupportedError } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
+import { timestamp } from "./exit-record.ts";
 import { hasCgroup } from "./record.ts";
 import { checkAllowed } from "./status.ts";
 import { withContainer } from "./store.ts";
@@ -36,6 +37,7 @@ export async function pauseContainer(context: Context, id: string): Promise<void
     freezeCgroup(record.cgroup, true);
     record.pausedFrom = record.status === "created" ? "created" : "running";
     record.status = "paused";
+    record.pausedAt = timestamp();
     try {
       save();
     } catch (error) {

@@ -29,7 +29,12 @@ const full: Required<SavedContainer> = {
   reservedCgroupDirs: ["/x"],
   linux: { personality: { domain: "LINUX32" }, memoryPolicy: { mode: "MPOL_LOCAL" } },
   intelRdtTasks: ["/sys/fs/resctrl/c1/tasks"],
-  exit: { exitCode: 1, at: "2026-01-01T00:00:00.000000000Z" },
+  exit: { signal: 9, at: "2026-01-01T00:00:00.000000000Z", reason: "oom-killed" },
+  startFailure: "exec: no such file or directory",
+  startedAt: "2026-01-01T00:00:00.000000000Z",
+  pausedAt: "2026-01-01T00:00:00.000000000Z",
+  resumedAt: "2026-01-01T00:00:00.000000000Z",
+  oomKillsBefore: 1,
   startSocket: "/x",
   pausedFrom: "created",
 };

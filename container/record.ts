@@ -24,6 +24,8 @@ export interface ExitRecord {
   signal?: number;
   /** When, RFC 3339 with nanoseconds, UTC. */
   at: string;
+  /** Why, where that is known and is not what the program has done itself. */
+  reason?: "oom-killed";
 }
 
 /** One container, as saved. */
@@ -73,6 +75,14 @@ export interface SavedContainer {
   /** The `tasks` files of its resctrl groups, absolute; the first one is that of the group with the schemata. */
   intelRdtTasks?: string[];
   exit?: ExitRecord;
+  /** Why `start` could not run the program, as `start` said it. */
+  startFailure?: string;
+  /** When it was last started, paused and resumed, in the form of `created`: `events` tells of a change of these. */
+  startedAt?: string;
+  pausedAt?: string;
+  resumedAt?: string;
+  /** How often the OOM killer had struck in it before somebody killed it, unless never. */
+  oomKillsBefore?: number;
   /** The socket through which `start` lets the container process go on. */
   startSocket?: string;
   /** The status that `resume` returns to, while the status is `paused`. */
@@ -113,7 +123,8 @@ const isExit: Check = (value) =>
   isObject(value) &&
   isString(value["at"]) &&
   isInteger(value["exitCode"] ?? value["signal"]) &&
-  (value["exitCode"] === undefined) !== (value["signal"] === undefined);
+  (value["exitCode"] === undefined) !== (value["signal"] === undefined) &&
+  (value["reason"] === undefined || value["reason"] === "oom-killed");
 
 /** Whether a value out of JSON has what is used of a CgroupRef. */
 export const isCgroup: Check = (value) =>
@@ -165,6 +176,11 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   linux: optional(isObject),
   intelRdtTasks: optional(isStringArray),
   exit: optional(isExit),
+  startFailure: optional(isString),
+  startedAt: optional(isString),
+  pausedAt: optional(isString),
+  resumedAt: optional(isString),
+  oomKillsBefore: optional(isInteger),
   startSocket: optional(isString),
   pausedFrom: optional((value) => value === "created" || value === "running"),
 };

@@ -1,6 +1,7 @@
 /** `resume`: lets a paused container go on. */
 
 import type { Context } from "./context.ts";
+import { timestamp } from "./exit-record.ts";
 import { hasCgroup } from "./record.ts";
 import { isAllowed, refusal } from "./status.ts";
 import { withContainer } from "./store.ts";
@@ -19,5 +20,6 @@ export async function resumeContainer(context: Context, id: string): Promise<voi
     freezeCgroup(record.cgroup, false);
     if (isPaused) record.status = record.pausedFrom ?? "running";
     delete record.pausedFrom;
+    record.resumedAt = timestamp();
   });
 }

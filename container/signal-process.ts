@@ -40,20 +40,33 @@ export function killProcess(ref: ProcessRef, timeoutMs: number): void {
   }
 }
 
-/** The start time is compared after the pidfd was opened: from then on the pidfd stands for what was compared. */
 function withPidfd(ref: ProcessRef, ifGone: boolean, use: (pidfd: number) => boolean): boolean {
+  const pidfd = openPidfd(ref);
+  if (pidfd === undefined) return ifGone;
+  try {
+    return use(pidfd);
+  } finally {
+    closeSync(pidfd);
+  }
+}
+
+/**
+ * A pidfd of that very process, which the caller closes; undefined when it has ended. The start time is compared after the
+ * pidfd was opened: from then on the pidfd stands for what was compared.
+ *
+ * @throws SyscallError
+ */
+export function openPidfd(ref: ProcessRef): number | undefined {
   let pidfd: number;
   try {
     pidfd = pidfdOpen(ref.pid);
   } catch (error) {
-    if (isGone(error)) return ifGone;
+    if (isGone(error)) return undefined;
     throw error;
   }
-  try {
-    return isAlive(ref) ? use(pidfd) : ifGone;
-  } finally {
-    closeSync(pidfd);
-  }
+  if (isAlive(ref)) return pidfd;
+  closeSync(pidfd);
+  return undefined;
 }
 
 /** ESRCH: no such process. EINVAL and, since Linux 6.15, ENOENT: the pid is now that of a thread of another process. */

@@ -7,6 +7,7 @@ import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils
 import { connectTo, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import type { Context } from "./context.ts";
+import { timestamp } from "./exit-record.ts";
 import { HookTurns } from "./hook-files.ts";
 import { HookFailure, runHooks } from "./hooks.ts";
 import type { SavedContainer } from "./record.ts";
@@ -25,7 +26,10 @@ export async function startContainer(context: Context, id: string): Promise<void
   const { record, socket } = await withContainer(context.root, id, (current) => {
     const taken = takeStartSocket(current);
     // Nothing but the program comes now: it runs, or its process ends, which is found out by whoever looks.
-    if (current.hasStartSteps !== true) current.status = "running";
+    if (current.hasStartSteps !== true) {
+      current.status = "running";
+      current.startedAt = timestamp();
+    }
     return { socket: taken, record: { ...current } };
   });
   try {
@@ -71,6 +75,7 @@ export async function letRun(
   waits: 1 | 2,
 ): Promise<void> {
   const hooks = new HookTurns();
+  const at = timestamp();
   try {
     for (let go = 0; go < waits; go++) conversation.go();
     await conversation.answer(
@@ -87,11 +92,13 @@ export async function letRun(
     );
     if (record.process !== undefined) checkExecuted(record.process);
   } catch (error) {
-    throw startFailure(isHookFailure(error) ? HookFailure : ClocheError, record, messageOf(error), error);
+    if (isHookFailure(error)) throw startFailure(HookFailure, record, messageOf(error), error);
+    await noteFailure(context, record, messageOf(error));
+    throw startFailure(ClocheError, record, messageOf(error), error);
   } finally {
     hooks.close();
   }
-  if (record.status !== "running") await markRunning(context, record);
+  if (record.status !== "running") await markRunning(context, record, at);
   if (record.sandboxId !== record.id) {
     const { adjustSandboxScore } = await import("./oom-score.ts");
     await adjustSandboxScore(context, record.sandboxId);
@@ -112,19 +119,29 @@ function isHookFailure(error: unknown): boolean {
 }
 
 /** A program that has ended by now has been running all the same; one that was deleted meanwhile is nobody's concern. */
-async function markRunning(context: Context, started: SavedContainer): Promise<void> {
+async function markRunning(context: Context, started: SavedContainer, at: string): Promise<void> {
   try {
     await withContainer(
       context.root,
       started.id,
       (record) => {
         if (record.status === "created") record.status = "running";
+        record.startedAt = at;
       },
       { exact: true, only: started },
     );
   } catch (error) {
     if (!(error instanceof NotFoundError)) throw error;
   }
+}
+
+/** For `state`: the container process has ended, or is about to. That it cannot be saved takes nothing away from the reason. */
+async function noteFailure(context: Context, started: SavedContainer, reason: string): Promise<void> {
+  const note = (record: SavedContainer) => {
+    record.startFailure = reason;
+  };
+  const options = { exact: true, only: started };
+  await withContainer(context.root, started.id, note, options).catch((error) => context.debug(messageOf(error)));
 }
 
 /** The words for what can fail after `start`, which does not have the plan. */

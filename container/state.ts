@@ -6,7 +6,13 @@ import type { Context } from "./context.ts";
 import type { ExitRecord, SavedContainer } from "./record.ts";
 import { readRecord } from "./store.ts";
 
-/** What `state` prints: the fields of runc (runtime.md#state and more), and how the process ended. */
+/** How a container ended, as `state` and `events` tell it. */
+export type ContainerExit =
+  | ExitRecord
+  /** `start` could not run the program; `message` says why. */
+  | (Omit<ExitRecord, "reason"> & { reason: "start-failed"; message: string });
+
+/** What `state` prints: the fields of runc (runtime.md#state and more), its sandbox, and how the process ended. */
 export interface ContainerState {
   ociVersion: string;
   id: string;
@@ -18,7 +24,9 @@ export interface ContainerState {
   /** RFC 3339 with nanoseconds, UTC. */
   created: string;
   annotations?: Record<string, string>;
-  exit?: ExitRecord;
+  /** Id of the root container of the sandbox that it is in: its own, or that of the pod. */
+  sandboxId: string;
+  exit?: ContainerExit;
 }
 
 /** The state of a container. @throws NotFoundError, StateFileError */
@@ -28,11 +36,24 @@ export async function stateOfContainer(context: Context, id: string): Promise<Co
 
 /** A record in the form that `state` and `list` print. */
 export function describe(record: SavedContainer): ContainerState {
-  const { ociVersion, id, status, bundle, rootfs, created, annotations, exit } = record;
-  const state: ContainerState = { ociVersion, id, pid: livePid(record) ?? 0, status, bundle, rootfs, created };
-  if (Object.keys(annotations).length > 0) state.annotations = annotations;
-  if (exit !== undefined) state.exit = exit;
-  return state;
+  const { ociVersion, id, sandboxId, status, bundle, rootfs, created, annotations, exit } = record;
+  return {
+    ociVersion,
+    id,
+    pid: livePid(record) ?? 0,
+    status,
+    bundle,
+    rootfs,
+    created,
+    ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
+    sandboxId,
+    ...(exit === undefined ? {} : { exit: describeExit(record, exit) }),
+  };
+}
+
+/** How the container of `record` ended, with what `start` has said about it. */
+export function describeExit({ startFailure }: SavedContainer, exit: ExitRecord): ContainerExit {
+  return startFailure === undefined ? exit : { ...exit, reason: "start-failed", message: startFailure };
 }
 
 /** The same for hooks that run in the container's namespaces: with the pid as seen from there. */

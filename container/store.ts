@@ -12,7 +12,7 @@ import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-
 import { readText } from "../statefile/document.ts";
 import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
 import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
-import { exitOfZombie, readExitRecord } from "./exit-record.ts";
+import { exitOfZombie, explainExit, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { parseRecord, refreshRecord } from "./record.ts";
 
@@ -135,7 +135,7 @@ export async function forgetRecord(root: string, record: SavedContainer): Promis
 }
 
 /** Whether both are the same container, as opposed to two that have had the same id one after the other. */
-function isSame(one: SavedContainer, other: SavedContainer): boolean {
+export function isSame(one: SavedContainer, other: SavedContainer): boolean {
   return one.created === other.created && one.sandboxId === other.sandboxId && one.bundle === other.bundle;
 }
 
@@ -247,7 +247,10 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
   if (text === undefined) throw notFound(key.id);
   const record = parseRecord(statePath(root, key.sandboxId, key.id), text);
   const exitFile = exitPath(root, key.sandboxId, key.id);
-  refreshRecord(record, (process) => readExitRecord(exitFile) ?? exitOfZombie(process));
+  refreshRecord(record, (process) => {
+    const exit = readExitRecord(exitFile) ?? exitOfZombie(process);
+    return exit && explainExit(exit, record);
+  });
   return { record, text };
 }
 

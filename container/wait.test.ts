@@ -7,7 +7,7 @@ import { listContainers } from "./list.ts";
 import { processesOf } from "./ps.ts";
 import { stateOfContainer } from "./state.ts";
 import { TestRoot } from "./test-container.ts";
-import { waitContainer } from "./wait.ts";
+import { waitContainers } from "./wait.ts";
 
 const gone = { pid: process.pid, startTime: "1" };
 
@@ -17,33 +17,42 @@ beforeEach(() => {
 });
 afterEach(() => host.remove());
 
+/** What `wait` says of one container. */
+async function exitCode(id: string): Promise<number | undefined> {
+  let code: number | undefined;
+  await waitContainers(host.context, [id], (given) => {
+    code = given;
+  });
+  return code;
+}
+
 test("wait returns the exit code when the container ends, and again later", async () => {
   const file = exitPath(host.context.root, "c1", "c1");
   const process = host.start("sleep 0.2; exit 7").ref;
   const sandbox = host.start(`sleep 0.4; echo exited 7 1000000000 > ${file}`).ref;
   await host.container("c1", { process, sandbox });
-  expect(await waitContainer(host.context, "c1")).toBe(7);
-  expect(await waitContainer(host.context, "c1")).toBe(7);
+  expect(await exitCode("c1")).toBe(7);
+  expect(await exitCode("c1")).toBe(7);
 });
 
 test("wait returns 128 and the signal", async () => {
   await host.container("c1", { process: gone });
   writeFileSync(exitPath(host.context.root, "c1", "c1"), "signaled 15 1000000000\n");
-  expect(await waitContainer(host.context, "c1")).toBe(143);
+  expect(await exitCode("c1")).toBe(143);
 });
 
 test("wait returns the exit code of a process that nobody has waited for", async () => {
   const pid = spawnHelper("/bin/sh", ["sh", "-c", "exit 6"], [], []);
   const sandbox = host.start().ref;
   await host.container("c1", { process: processRef(pid) ?? gone, sandbox });
-  expect(await waitContainer(host.context, "c1")).toBe(6);
+  expect(await exitCode("c1")).toBe(6);
   waitPid(pid);
-  expect(await waitContainer(host.context, "c1")).toBe(6);
+  expect(await exitCode("c1")).toBe(6);
 });
 
 test("wait does not invent an exit code that nobody has seen", async () => {
   await host.container("c1", { process: gone, sandbox: gone });
-  await expect(waitContainer(host.context, "c1")).rejects.toThrow('cannot tell how container "c1" ended');
+  await expect(exitCode("c1")).rejects.toThrow('cannot tell how container "c1" ended');
 });
 
 test("state has runc's fields, and a pid only while there is a process", async () => {
@@ -57,13 +66,21 @@ test("state has runc's fields, and a pid only while there is a process", async (
     rootfs: "/bundle/rootfs",
     created: "2026-01-01T00:00:00.000000000Z",
     annotations: { a: "b" },
+    sandboxId: "c1",
   };
   expect(await stateOfContainer(host.context, "c1")).toEqual(expected);
   await host.container("c2", { process: gone });
   writeFileSync(exitPath(host.context.root, "c2", "c2"), "exited 3 1000000000\n");
   const { annotations: _, ...rest } = expected;
   const exit = { exitCode: 3, at: "1970-01-01T00:00:01.000000000Z" };
-  expect(await stateOfContainer(host.context, "c2")).toEqual({ ...rest, id: "c2", pid: 0, status: "stopped", exit });
+  expect(await stateOfContainer(host.context, "c2")).toEqual({
+    ...rest,
+    id: "c2",
+    sandboxId: "c2",
+    pid: 0,
+    status: "stopped",
+    exit,
+  });
 });
 
 test("list names the owner, and warns about what it cannot read", async () => {

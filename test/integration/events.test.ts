@@ -1,37 +1,181 @@
-/** `events`: statistics at intervals, OOM kills when they happen, until the container ends. */
+/** `events`: what happens to a container when it happens, and its statistics at intervals, until it is deleted. */
 import { expect } from "bun:test";
-import { lines } from "../helpers/container.ts";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { kill } from "../../specutils/syscall.ts";
+import { anyTime, expectSleep, type Following, follow, isWaiting } from "../helpers/follow.ts";
 import { requires } from "../helpers/requires.ts";
-import { waitFor, withRuntime } from "../helpers/runtime.ts";
+import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
-/** runc does not end with the container here. */
+/** runc knows statistics and OOM kills only. */
 const it = requires("root", "busybox", "cloche");
 
-it("events: tells of statistics and of running out of memory, and ends with the container", () =>
+const SIGKILL = 9;
+const SIGCONT = 18;
+const SIGSTOP = 19;
+
+/** A container that only sleeps, and its events; no statistics within the time of a test. */
+async function watched(runtime: Runtime): Promise<{ id: string; events: Following }> {
+  const id = runtime.create((spec) => {
+    spec.process.args = ["sleep", "600"];
+  });
+  const events = follow(runtime, ["events", "--interval", "1h", id]);
+  await isWaiting(events.pid);
+  return { id, events };
+}
+
+/** The events without what differs from time to time. */
+function types(events: Following): string[] {
+  return events.events().map(({ type }) => type);
+}
+
+it("events: tells of statistics and of running out of memory", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       const limit = 16n * 1024n * 1024n;
       spec.linux.resources.memory = { limit, swap: limit };
       // The child is what the kernel kills: it is the one that grows.
-      spec.process.args = ["sh", "-c", "sleep 2; (a=$(head -c 60000000 /dev/zero | tr '\\0' x)); exec sleep 60"];
+      spec.process.args = ["sh", "-c", "sleep 1; (a=$(head -c 60000000 /dev/zero | tr '\\0' x)); exec sleep 60"];
     });
     runtime.ok(["start", id]);
-    const events = runtime.spawn(["events", "--interval", "200ms", id]);
-    let text = "";
-    events.stdout?.on("data", (data) => {
-      text += data;
-    });
-    const ended = new Promise((resolve) => events.on("exit", resolve));
-    const types = () =>
-      lines(text)
-        .filter((line) => line.endsWith("}"))
-        .map((line) => JSON.parse(line).type);
+    const events = follow(runtime, ["events", "--interval", "200ms", id]);
     await waitFor(
       "statistics and an OOM kill are told of",
-      () => types().includes("stats") && types().includes("oom"),
+      () => types(events).includes("stats") && types(events).includes("oom"),
       30_000,
     );
-    runtime.ok(["kill", id, "KILL"]);
-    expect(await ended).toBe(0);
     runtime.ok(["delete", "--force", id]);
+    expect(await events.ended).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(types(events).filter((type) => type !== "stats")).toEqual(["oom", "exit", "delete"]);
+  }));
+
+it("events: tells of each step of a container's life, with its time, to everybody who watches", () =>
+  withRuntime(async (runtime) => {
+    const { id, events } = await watched(runtime);
+    const other = follow(runtime, ["events", "--interval", "1h", id]);
+    await isWaiting(other.pid);
+    for (const [command, count] of [
+      ["start", 1],
+      ["pause", 2],
+      ["resume", 3],
+      ["pause", 4],
+    ] as const) {
+      runtime.ok([command, id]);
+      await waitFor(`${command} is told of`, () => types(events).length === count && types(other).length === count);
+    }
+    runtime.ok(["kill", id, "KILL"]);
+    await waitFor("its end is told of", () => types(events).includes("exit"));
+    await isWaiting(events.pid);
+    await expectSleep(events.pid);
+    runtime.ok(["delete", id]);
+    expect(await events.ended).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await other.ended).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(events.events()).toEqual([
+      { type: "start", id, at: anyTime },
+      { type: "pause", id, at: anyTime },
+      { type: "resume", id, at: anyTime },
+      { type: "pause", id, at: anyTime },
+      { type: "exit", id, at: anyTime, exit: { signal: SIGKILL, at: anyTime } },
+      { type: "delete", id, at: anyTime },
+    ]);
+    expect(types(other)).toEqual(types(events));
+    const times = events.events().map(({ at }) => at);
+    expect(times).toEqual(times.toSorted());
+  }));
+
+it("events: tells of the end and the deletion that it has slept through", () =>
+  withRuntime(async (runtime) => {
+    const { id, events } = await watched(runtime);
+    kill(events.pid, SIGSTOP);
+    for (const args of [
+      ["start", id],
+      ["pause", id],
+      ["resume", id],
+      ["delete", "--force", id],
+    ])
+      runtime.ok(args);
+    kill(events.pid, SIGCONT);
+    expect(await events.ended).toMatchObject({ exitCode: 0, stderr: "" });
+    // The record is gone by then: what only it knew is lost, what the kernel knows is not.
+    expect(events.events()).toEqual([
+      { type: "exit", id, at: anyTime, exit: { signal: SIGKILL, at: anyTime } },
+      { type: "delete", id, at: anyTime },
+    ]);
+  }));
+
+it("events: tells of a pause and a resume that it has slept through", () =>
+  withRuntime(async (runtime) => {
+    const { id, events } = await watched(runtime);
+    kill(events.pid, SIGSTOP);
+    for (const command of ["start", "pause", "resume"]) runtime.ok([command, id]);
+    kill(events.pid, SIGCONT);
+    await waitFor("all is told of", () => types(events).length === 3);
+    expect(types(events)).toEqual(["start", "pause", "resume"]);
+  }));
+
+it("events: tells of the container process killed for want of memory, and then of its end", () =>
+  withRuntime(async (runtime) => {
+    const id = runtime.create((spec) => {
+      const limit = 16n * 1024n * 1024n;
+      spec.linux.resources.memory = { limit, swap: limit };
+      spec.process.args = ["sh", "-c", "a=$(head -c 60000000 /dev/zero | tr '\\0' x); exit 0"];
+    });
+    const events = follow(runtime, ["events", "--interval", "1h", id]);
+    await isWaiting(events.pid);
+    runtime.ok(["start", id]);
+    await waitFor("its end is told of", () => types(events).includes("exit"), 30_000);
+    const [start, oom, exit, ...others] = events.events();
+    expect(start).toEqual({ type: "start", id, at: anyTime });
+    expect(oom).toEqual({ type: "oom", id, at: anyTime });
+    expect(exit).toEqual({ type: "exit", id, at: anyTime, exit: { signal: 9, at: anyTime, reason: "oom-killed" } });
+    expect(others).toEqual([]);
+  }));
+
+it("events: tells of the exit code", () =>
+  withRuntime(async (runtime) => {
+    const id = runtime.create((spec) => {
+      spec.process.args = ["sh", "-c", "sleep 0.1; exit 9"];
+    });
+    const events = follow(runtime, ["events", "--interval", "1h", id]);
+    await isWaiting(events.pid);
+    runtime.ok(["start", id]);
+    await waitFor("its end is told of", () => types(events).includes("exit"));
+    expect(events.events()[1]).toEqual({ type: "exit", id, at: anyTime, exit: { exitCode: 9, at: anyTime } });
+  }));
+
+for (const victim of ["process", "sandbox"] as const) {
+  it(`events: tells of the end when somebody kills the ${victim}`, () =>
+    withRuntime(async (runtime) => {
+      const { id, events } = await watched(runtime);
+      runtime.ok(["start", id]);
+      const record = JSON.parse(readFileSync(path.join(runtime.root, `${id}_${id}.state`), "utf8"));
+      kill(record[victim].pid, SIGKILL);
+      await waitFor("its end is told of", () => types(events).includes("exit"));
+      expect(events.events()[1]).toEqual({ type: "exit", id, at: anyTime, exit: { signal: SIGKILL, at: anyTime } });
+    }));
+}
+
+it("events: sleeps until there is something to tell, whatever other containers do", () =>
+  withRuntime(async (runtime) => {
+    const { id, events } = await watched(runtime);
+    const sleeping = expectSleep(events.pid);
+    const other = runtime.create();
+    runtime.ok(["start", other]);
+    runtime.ok(["delete", "--force", other]);
+    await sleeping;
+    runtime.ok(["delete", "--force", id]);
+    expect((await events.ended).exitCode).toBe(0);
+  }));
+
+it("events: is not misled by a container whose id begins with that of a deleted one, or is the same", () =>
+  withRuntime(async (runtime) => {
+    const { id, events } = await watched(runtime);
+    const bundle = runtime.bundle();
+    runtime.ok(["create", "--bundle", bundle, `${id}0`]);
+    kill(events.pid, SIGSTOP);
+    runtime.ok(["delete", "--force", id]);
+    runtime.ok(["create", "--bundle", bundle, id]);
+    kill(events.pid, SIGCONT);
+    expect((await events.ended).exitCode).toBe(0);
+    expect(types(events)).toEqual(["exit", "delete"]);
   }));
