@@ -18,11 +18,17 @@ import { createRecord, readRecord, withContainer } from "./store.ts";
 /** Ours: the id of the root container whose sandbox is joined. */
 const OWN_ANNOTATION = "dev.cloche.sandbox";
 
-/** What containerd's CRI plugin, and CRI-O and podman, say of a pod's containers: which kind it is, and of which sandbox. */
+/** What containerd's CRI plugin, and CRI-O, say of a pod's containers: which kind it is, and of which sandbox. */
 const POD_ANNOTATIONS: readonly { type: string; sandboxId: string }[] = [
   { type: "io.kubernetes.cri.container-type", sandboxId: "io.kubernetes.cri.sandbox-id" },
   { type: "io.kubernetes.cri-o.ContainerType", sandboxId: "io.kubernetes.cri-o.SandboxID" },
 ];
+
+/**
+ * Whose pods are no sandboxes: podman lets a pod's containers outlive its infra container, which it ends first when it stops a
+ * pod, while the others are still given time to end, and which it restarts alone.
+ */
+const NO_SANDBOX_OF = "libpod";
 
 /** Whether an engine says that this container is there only to hold a pod's sandbox (Kubernetes' "pause"). */
 export function isPodSandbox(annotations: Record<string, string>): boolean {
@@ -33,6 +39,7 @@ export function isPodSandbox(annotations: Record<string, string>): boolean {
 export function namedSandbox(annotations: Record<string, string>): { id: string; byEngine: boolean } | undefined {
   const own = annotations[OWN_ANNOTATION];
   if (own !== undefined) return { id: own, byEngine: false };
+  if (annotations["io.container.manager"] === NO_SANDBOX_OF) return undefined;
   const pair = POD_ANNOTATIONS.find(({ type }) => annotations[type] === "container");
   const id = pair && annotations[pair.sandboxId];
   return id === undefined ? undefined : { id, byEngine: true };

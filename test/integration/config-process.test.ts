@@ -224,7 +224,10 @@ itIsOurs(`process.oomScoreAdj: a lower one ${mayRaise ? "is set" : "is refused w
       spec.process.oomScoreAdj = -900;
     };
     if (mayRaise) expect(sh(runtime, "cat /proc/self/oom_score_adj", change)).toBe("-900\n");
-    else expect(refusal(runtime, change)).toContain("process.oomScoreAdj: set -900: a value this low needs CAP_SYS_RESOURCE");
+    else
+      expect(refusal(runtime, change)).toContain(
+        "process.oomScoreAdj: set -900: a value this low needs CAP_SYS_RESOURCE",
+      );
   }),
 );
 

@@ -46,7 +46,7 @@ function pidsOf(pid: number): number[] {
 
 for (const [who, annotations] of [
   ["containerd", ["io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"]],
-  ["CRI-O and podman", ["io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"]],
+  ["CRI-O", ["io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"]],
   ["cloche's own annotation", ["", "dev.cloche.sandbox"]],
 ] as const) {
   it(`joins a sandbox as ${who} asks for it: its pid namespace is nested in the sandbox's, its mounts are its own`, () =>
@@ -209,6 +209,19 @@ it("dev.cloche.sandbox has to name a root container; an engine's pod need not ha
       };
     });
     expect(saved(runtime, alone, alone).sandboxId).toBe(alone);
+  }));
+
+it("a member of podman's pod does not join the infra container's sandbox, which podman ends before its members", () =>
+  withRuntime((runtime) => {
+    const root = startRoot(runtime);
+    const id = runtime.create((spec) => {
+      spec.annotations = {
+        "io.container.manager": "libpod",
+        "io.kubernetes.cri-o.ContainerType": "container",
+        "io.kubernetes.cri-o.SandboxID": root,
+      };
+    });
+    expect(saved(runtime, id, id).sandboxId).toBe(id);
   }));
 
 it("a pod with a user namespace: a member that names it by its path joins, one that does not is told", () =>
