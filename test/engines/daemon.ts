@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
+  chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -96,6 +97,7 @@ export class Nest {
 
   private constructor() {
     this.directory = mkdtempSync(path.join(os.tmpdir(), `cl-${this.word}-`));
+    chmodSync(this.directory, 0o711); // containers' root may be another user
     // The parent's death is the nest's: a test that crashes leaves nothing.
     const unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
     // tini reaps the shims and programs whose parents are gone.

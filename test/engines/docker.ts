@@ -6,10 +6,11 @@
  */
 import { afterAll, beforeAll, expect } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
-import type { Result } from "../helpers/runtime.ts";
+import { type Result, waitFor } from "../helpers/runtime.ts";
 import { distDirectory, isDefaultRuntime, runtimePath } from "../helpers/runtime-path.ts";
 import { type CommandOptions, command, type Daemon, findProgram, Nest } from "./daemon.ts";
 import { Terminal } from "./terminal.ts";
@@ -57,7 +58,7 @@ export class Docker {
     writeFileSync(at("daemon.json"), "{}");
     const runtimes = sides
       .filter((name) => name !== REFERENCE)
-      .map((name) => `--add-runtime=${name}=${name === "cloche" ? `${distDirectory}/cloche` : findProgram(name)}`);
+      .map((name) => `--add-runtime=${name}=${this.runtimePath(name)}`);
     const args = [
       findProgram("dockerd"),
       `--data-root=${at("data")}`,
@@ -100,11 +101,58 @@ export class Docker {
     return stdout.trimEnd();
   }
 
+  /** The executable of a runtime. */
+  runtimePath(name: string): string {
+    return name === "cloche" ? path.join(distDirectory, "cloche") : findProgram(name);
+  }
+
+  /** Where runtimes keep their state: all in one directory. */
+  get runtimeRoot(): string {
+    return this.nest.path(this.name, "exec/runtime-runc/moby");
+  }
+
+  /** Host pids of the shims. */
+  shims(): number[] {
+    return this.nest.processes().filter((pid) => commandLine(pid).includes("containerd-shim"));
+  }
+
+  /** What containers that were removed have left: files of the runtime, processes, cgroups. */
+  leftovers(): string[] {
+    const files = listDirectory(this.runtimeRoot).filter((file) => file !== ".seccomp");
+    const expected = /^(tini\0|sleep\0infinity|containerd\0|[^\0]*\/dockerd\0)/;
+    const processes = this.nest.processes().map(commandLine);
+    const cgroups = ["", "memory", "pids", "devices", "freezer", "systemd", "unified"].flatMap((hierarchy) => {
+      const parent = `/sys/fs/cgroup/${hierarchy}${this.nest.cgroupParent}`;
+      return listDirectory(parent).filter((entry) => /^[0-9a-f]{64}$/.test(entry));
+    });
+    return [...files, ...processes.filter((line) => line !== "" && !expected.test(line)), ...cgroups];
+  }
+
+  /** Waits until nothing of removed containers is there. @throws Error that names what stays */
+  async isClean(): Promise<void> {
+    await waitFor("nothing is left of the containers", () => this.leftovers().length === 0, 4000).catch(() => {
+      throw new Error(`left of containers: ${this.leftovers().join("\n")}`);
+    });
+  }
+
   private async importImage(): Promise<void> {
     const rootfs = makeRootfs(this.nest.makeDirectory(this.name, "rootfs"));
     const archive = this.nest.path(this.name, "rootfs.tar");
     await this.nest.ok(["tar", "--create", "--file", archive, "--directory", rootfs, "."]);
     await this.ok(["import", "--change", 'CMD ["sh"]', archive, IMAGE]);
+  }
+}
+
+function listDirectory(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory) : [];
+}
+
+/** Arguments of a process, each with its NUL; nothing if it has ended. */
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
   }
 }
 
@@ -228,8 +276,15 @@ export type Case = (side: Side) => Promise<unknown>;
 export interface Suite {
   /** A case that must give the same with every runtime (and whatever the body expects of each). */
   same(name: string, body: Case, timeoutMs?: number): void;
+  /** A case in which something happens to the daemon, and with it to the containers of all sides. */
+  together(name: string, body: (sides: Side[], docker: Docker) => Promise<unknown>, timeoutMs?: number): void;
   /** The daemon, while tests run. */
   docker(): Docker;
+}
+
+/** Expects that every side has given what the last one, the reference, has. */
+export function expectSame(results: unknown[]): void {
+  for (const result of results) expect(result).toEqual(results.at(-1));
 }
 
 /** Runs a case on each side at the same time; failures name the side. */
@@ -253,9 +308,9 @@ async function runSides(docker: Docker, body: Case): Promise<unknown[]> {
   return outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
 }
 
-/** Declares a test file's daemon: started before the first case, ended and cleaned up after the last. */
-export function dockerSuite(daemonArgs: string[] = [], needed: Requirement[] = []): Suite {
-  const needs: Requirement[] = ["root", "busybox", "docker", ...needed];
+/** Declares a test file's daemon, for which `prepare` may do something in the nest before: started before the first case, ended and cleaned up after the last. */
+export function dockerSuite(daemonArgs: string[] = [], prepare?: (nest: Nest) => Promise<unknown>): Suite {
+  const needs: Requirement[] = ["root", "busybox", "docker"];
   const it = requires(...needs);
   let nest: Nest | undefined;
   let docker: Docker | undefined;
@@ -266,19 +321,38 @@ export function dockerSuite(daemonArgs: string[] = [], needed: Requirement[] = [
   if (missing(...needs).length === 0) {
     beforeAll(async () => {
       nest = await Nest.open();
+      await prepare?.(nest);
       docker = await Docker.start(nest, "docker", daemonArgs);
     }, 60_000);
-    afterAll(() => nest?.close(), 60_000);
+    afterAll(async () => {
+      try {
+        await docker?.isClean();
+      } finally {
+        await nest?.close();
+      }
+    }, 60_000);
   }
   return {
     docker: get,
+    together(name, body, timeoutMs) {
+      it(
+        name,
+        async () => {
+          const all = sides.map((runtime) => new Side(get(), runtime));
+          try {
+            await body(all, get());
+          } finally {
+            for (const side of all) await side.close();
+          }
+        },
+        timeoutMs,
+      );
+    },
     same(name, body, timeoutMs) {
       it(
         name,
         async () => {
-          const results = await runSides(get(), body);
-          // The last is the reference.
-          for (const result of results) expect(result).toEqual(results.at(-1));
+          expectSame(await runSides(get(), body));
         },
         timeoutMs,
       );
