@@ -103,10 +103,15 @@ export function planJoins(plan: Plan, linux: Linux | undefined): void {
 
 /** Ops that create namespaces and, in a new user namespace, wait for the mappings and become its root. */
 export function planUnshare(plan: Plan, linux: Linux | undefined): void {
-  const flags = newFlags(linux, UNSHARED);
-  const types = UNSHARED.filter((type) => isNew(linux, type));
-  if (flags !== 0) plan.host.push(op(OP.UNSHARE, `linux.namespaces: create ${types.join(", ")}`, [flags]));
   const user = namespaceChoice(linux, "user").kind;
+  // The kernel makes the file system of POSIX message queues together with an ipc namespace, for whom it then has as user.
+  const late: readonly NamespaceType[] = user === "host" ? [] : ["ipc"];
+  const unshare = (types: readonly NamespaceType[]) => {
+    const wanted = types.filter((type) => isNew(linux, type));
+    if (wanted.length === 0) return;
+    plan.host.push(op(OP.UNSHARE, `linux.namespaces: create ${wanted.join(", ")}`, [newFlags(linux, wanted)]));
+  };
+  unshare(UNSHARED.filter((type) => !late.includes(type)));
   const hasMappings = (linux?.uidMappings?.length ?? 0) + (linux?.gidMappings?.length ?? 0) > 0;
   if ((user !== "host" && hasMappings) || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
     const flags = user === "new" && isOrdinaryUser() ? OP_FLAG.VISIBLE : 0;
@@ -118,6 +123,7 @@ export function planUnshare(plan: Plan, linux: Linux | undefined): void {
   } else if (user === "path") {
     plan.host.push(op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0], [], OP_FLAG.OPTIONAL));
   }
+  unshare(late);
 }
 
 /** Who sets the container up: files made by an id without mapping could not be (EOVERFLOW). Root, if there is one inside. */

@@ -177,6 +177,12 @@ itIsOurs("linux.namespaces: mount of another process, by path, whose mounts stay
   }),
 );
 
+itIsOurs("namespaces [user new, ipc new]: message queues are root's inside", () =>
+  withRuntime((runtime) => {
+    expect(sh(runtime, "stat -c '%u %g' /dev/mqueue", (spec) => mapIds(spec))).toBe("0 0\n");
+  }),
+);
+
 it("linux.uidMappings and gidMappings: root inside is nobody outside", () =>
   withRuntime((runtime) => {
     const { id, pid } = sleeper(runtime, (spec) => mapIds(spec));
