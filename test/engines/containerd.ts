@@ -35,6 +35,8 @@ export class Containerd {
   static async open(nest: Nest): Promise<Containerd> {
     const containerd = new Containerd(nest);
     writeFileSync(nest.path("config.toml"), containerd.config());
+    nest.makeDirectory("cni");
+    writeFileSync(nest.path("cni", "pods.conflist"), JSON.stringify(containerd.podNetwork()));
     await containerd.start();
     const archive = nest.path("image.tar");
     makeImageArchive(archive, IMAGE);
@@ -115,6 +117,16 @@ export class Containerd {
     return this.nest.path("runtime", side.name);
   }
 
+  /** CNI configuration: a bridge in the nest's network namespace. */
+  private podNetwork(): object {
+    const ipam = {
+      type: "host-local",
+      ranges: [[{ subnet: "10.198.0.0/24" }]],
+      dataDir: this.nest.path("addresses"),
+    };
+    return { cniVersion: "0.4.0", name: "pods", plugins: [{ type: "bridge", bridge: "pods", isGateway: true, ipam }] };
+  }
+
   private config(): string {
     const runtimes = this.sides.map(
       (side) => `
@@ -133,6 +145,8 @@ state = "${this.nest.path("state")}"
 [plugins]
   [plugins."io.containerd.grpc.v1.cri"]
     sandbox_image = "${IMAGE}"
+    # The scores that it gives otherwise need CAP_SYS_RESOURCE, which a machine for tests may not have.
+    restrict_oom_score_adj = true
     [plugins."io.containerd.grpc.v1.cri".cni]
       bin_dir = "/usr/lib/cni"
       conf_dir = "${this.nest.path("cni")}"
@@ -241,6 +255,13 @@ export class Ctr {
 export interface ContainerdSuite {
   /** A case that must give the same with every runtime, and after which nothing of its containers is left. */
   same(name: string, body: (ctr: Ctr) => Promise<unknown>, timeoutMs?: number): void;
+  /** Like `same`, with another client than ctr. */
+  sameWith<T extends { close(): Promise<void> }>(
+    name: string,
+    open: (containerd: Containerd, side: Side) => T,
+    body: (client: T) => Promise<unknown>,
+    timeoutMs?: number,
+  ): void;
   /** A case of its own, with all sides. */
   test(name: string, body: (containerd: Containerd) => Promise<void>, timeoutMs?: number): void;
 }
@@ -267,24 +288,25 @@ export function containerdSuite(...needed: Requirement[]): ContainerdSuite {
       },
       timeoutMs,
     );
+  const sameWith: ContainerdSuite["sameWith"] = (name, open, body, timeoutMs) =>
+    test(
+      name,
+      async (containerd) => {
+        await sameOnAllSides(containerd.sides, async (side) => {
+          const client = open(containerd, side);
+          try {
+            return await body(client);
+          } finally {
+            await client.close();
+          }
+        });
+        await containerd.isClean();
+      },
+      timeoutMs,
+    );
   return {
     test,
-    same(name, body, timeoutMs) {
-      test(
-        name,
-        async (containerd) => {
-          await sameOnAllSides(containerd.sides, async (side) => {
-            const ctr = new Ctr(containerd, side);
-            try {
-              return await body(ctr);
-            } finally {
-              await ctr.close();
-            }
-          });
-          await containerd.isClean();
-        },
-        timeoutMs,
-      );
-    },
+    sameWith,
+    same: (name, body, timeoutMs) => sameWith(name, (containerd, side) => new Ctr(containerd, side), body, timeoutMs),
   };
 }
