@@ -5,19 +5,26 @@ import { ClocheError, reasonOf } from "../specutils/errors.ts";
 
 export const DEFAULT_CONFIG_FILE = "/etc/cloche/config.toml";
 
-/** A setting as the file has it, by the name of its flag. */
-export type ConfigFileValues = Record<string, string | boolean>;
+/** The kinds of values that a setting can have in the file. */
+interface Kinds {
+  boolean: boolean;
+  string: string;
+  strings: readonly string[];
+}
+
+/** The settings of the file, by name. */
+export type ConfigFileValues<Table> = { -readonly [Name in keyof Table]?: Kinds[Table[Name] & keyof Kinds] };
 
 /**
- * Reads the TOML file at `path`, whose keys are the names of the global flags that `kinds` lists.
+ * Reads the TOML file at `path`, whose keys are the settings that `kinds` lists.
  * @param isOptional whether the file may be missing, which means that it sets nothing
  * @throws ClocheError if the file cannot be read, is no TOML, has an unknown key or a value of a wrong type
  */
-export async function readConfigFile(
+export async function readConfigFile<const Table extends Readonly<Record<string, keyof Kinds>>>(
   path: string,
-  kinds: Readonly<Record<string, "boolean" | "string">>,
+  kinds: Table,
   isOptional: boolean,
-): Promise<ConfigFileValues> {
+): Promise<ConfigFileValues<Table>> {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -28,18 +35,24 @@ export async function readConfigFile(
     }
     throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reasonOf(error)}`, { cause: error });
   }
-  const values: ConfigFileValues = {};
+  const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(await parseToml(path, text))) {
     const kind = Object.hasOwn(kinds, key) ? kinds[key] : undefined;
     if (kind === undefined) {
       throw invalid(path, `${key}: unknown key, known are ${Object.keys(kinds).join(", ")}`);
     }
-    if (typeof value !== kind || (typeof value !== "string" && typeof value !== "boolean")) {
-      throw invalid(path, `${key}: must be a ${kind}`);
+    if (!isOfKind(value, kind)) {
+      throw invalid(path, `${key}: must be a ${kind === "strings" ? "list of strings" : kind}`);
     }
     values[key] = value;
   }
-  return values;
+  // Each value has been compared with the kind that types it.
+  return values as ConfigFileValues<Table>;
+}
+
+function isOfKind(value: unknown, kind: keyof Kinds): boolean {
+  if (kind !== "strings") return typeof value === kind;
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 async function parseToml(path: string, text: string): Promise<Record<string, unknown>> {

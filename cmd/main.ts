@@ -49,8 +49,8 @@ async function runCommand(command: Command, args: readonly string[], globals: Gl
   checkArity(command, positionals);
   const settings = await readSettings(globals, process.env, process.geteuid?.() ?? 0);
   log = openLog(settings.log);
-  const { root, systemdCgroup, cgroupManager } = settings;
-  const context = { root, systemdCgroup, ...(cgroupManager && { cgroupManager }), debug: log.debug, warn: log.warn };
+  const { log: _, ...rest } = settings;
+  const context = { ...rest, debug: log.debug, warn: log.warn };
   log.debug(`cloche ${command.name}: state root is ${JSON.stringify(settings.root)}`);
   const exitCode = await command.run({ context, flags, args: positionals, id: positionals[0] ?? "" });
   await log.close();

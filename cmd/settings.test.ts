@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DEFAULT_ISOLATION, type IsolationSettings } from "../container/isolation-level.ts";
 import { parseFlags } from "./flags.ts";
 import { globalFlags, readSettings } from "./settings.ts";
 
@@ -29,6 +30,7 @@ describe("readSettings", () => {
     expect(await read([])).toEqual({
       root: "/run/cloche",
       systemdCgroup: false,
+      isolation: DEFAULT_ISOLATION,
       log: { file: undefined, format: "text", isDebug: false },
     });
   });
@@ -39,6 +41,7 @@ describe("readSettings", () => {
     expect(await read(["--root", "/flag", "--debug=false"], env, config)).toEqual({
       root: "/flag",
       systemdCgroup: false,
+      isolation: DEFAULT_ISOLATION,
       log: { file: "/env.log", format: "text", isDebug: false },
     });
   });
@@ -61,6 +64,18 @@ describe("readSettings", () => {
     expect((await read([], { XDG_RUNTIME_DIR: "/run/user/0" }, emptyFile, 0)).root).toBe("/run/cloche");
   });
 
+  test("takes the isolation level from everywhere, what the administrator allows from the configuration file only", async () => {
+    const config = configFile(
+      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nids-user = "x"\n',
+    );
+    const all = { level: "sandboxed", allowAnnotation: true, baselineAllow: ["bpf"], idsUser: "x" };
+    expect((await read([], {}, config)).isolation).toEqual(all as IsolationSettings);
+    expect((await read([], { CLOCHE_ISOLATION: "oci" }, config)).isolation.level).toBe("oci");
+    expect((await read(["--isolation", "sandboxed"], { CLOCHE_ISOLATION: "oci" })).isolation.level).toBe("sandboxed");
+    expect((await read([], { CLOCHE_ISOLATION_ANNOTATION: "true" })).isolation.allowAnnotation).toBe(false);
+    await expect(read([], { CLOCHE_ISOLATION: "none" })).rejects.toThrow('invalid isolation "none"');
+  });
+
   test("makes the state root absolute", async () => {
     expect((await read(["--root", "state"])).root).toBe(join(process.cwd(), "state"));
   });
@@ -74,10 +89,18 @@ describe("readSettings", () => {
   });
 
   test.each([
-    ["rot = '/x'", "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager"],
-    ["__proto__ = 1", "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager"],
+    [
+      "rot = '/x'",
+      "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, ",
+    ],
+    [
+      "__proto__ = 1",
+      "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, ",
+    ],
     ["root = 1", "root: must be a string"],
     ["debug = 'yes'", "debug: must be a boolean"],
+    ["baseline-allow = 'bpf'", "baseline-allow: must be a list of strings"],
+    ["baseline-allow = [1]", "baseline-allow: must be a list of strings"],
     ["debug = true\nroot = ", "line 2, column 8"],
     ["debug = true\ndebug = true", "line 2, column 1"],
   ])("refuses the configuration file %p", async (text, reason) => {

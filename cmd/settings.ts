@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { defaultRoot } from "../container/context.ts";
+import { DEFAULT_ISOLATION, ISOLATION_LEVELS, type IsolationSettings } from "../container/isolation-level.ts";
 import { UsageError } from "../specutils/errors.ts";
 import type { LogFormat, LogTarget } from "../specutils/log.ts";
 import { isInUserNamespace } from "../specutils/user-namespace.ts";
@@ -33,6 +34,12 @@ export const globalFlags = {
     help: "who makes the cgroups; `disabled` leaves containers in the caller's",
     fallback: "cgroupfs, or systemd with --systemd-cgroup",
   },
+  isolation: {
+    kind: "string",
+    choices: ISOLATION_LEVELS,
+    help: "what config.json asks for (`oci`), or that in a user namespace and with less of the kernel in reach",
+    fallback: "oci",
+  },
   config: { kind: "string", value: "file", help: "read settings from this file", fallback: DEFAULT_CONFIG_FILE },
   rootless: { kind: "string", value: "mode", help: "accepted for runc's callers, without effect", isHidden: true },
   criu: { kind: "string", value: "file", help: "accepted for runc's callers, without effect", isHidden: true },
@@ -50,7 +57,16 @@ const settingKinds = {
   debug: "boolean",
   "systemd-cgroup": "boolean",
   "cgroup-manager": "string",
+  isolation: "string",
 } as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
+
+/** What the configuration file alone may say: it is the administrator's. */
+const fileKinds = {
+  ...settingKinds,
+  "isolation-annotation": "boolean",
+  "baseline-allow": "strings",
+  "ids-user": "string",
+} as const;
 
 export interface Settings {
   /** Absolute path of the state root. */
@@ -58,6 +74,7 @@ export interface Settings {
   log: LogTarget;
   systemdCgroup: boolean;
   cgroupManager?: "disabled";
+  isolation: IsolationSettings;
 }
 
 /** What the flags alone say about the log: where an error goes that comes up while the other settings are read. */
@@ -82,11 +99,15 @@ export async function readSettings(
 ): Promise<Settings> {
   const given = { ...fromEnvironment(env), ...definedOnly(flags) };
   const configFile = flags.config ?? (env["CLOCHE_CONFIG"] || undefined);
-  const file = await readConfigFile(configFile ?? DEFAULT_CONFIG_FILE, settingKinds, configFile === undefined);
+  const file = await readConfigFile(configFile ?? DEFAULT_CONFIG_FILE, fileKinds, configFile === undefined);
   const {
     root = defaultRoot(env, uid, isInUserNamespace),
     "systemd-cgroup": systemdCgroup = false,
     "cgroup-manager": manager,
+    isolation = DEFAULT_ISOLATION.level,
+    "isolation-annotation": allowAnnotation = DEFAULT_ISOLATION.allowAnnotation,
+    "baseline-allow": baselineAllow = DEFAULT_ISOLATION.baselineAllow,
+    "ids-user": idsUser = DEFAULT_ISOLATION.idsUser,
     ...log
   } = { ...file, ...given };
   if (root === "") {
@@ -94,9 +115,11 @@ export async function readSettings(
   }
   return {
     root: resolve(root),
-    systemdCgroup: manager === undefined ? systemdCgroup : parseManager(manager) === "systemd",
+    systemdCgroup:
+      manager === undefined ? systemdCgroup : oneOf("cgroup-manager", CGROUP_MANAGERS, manager) === "systemd",
+    isolation: { level: oneOf("isolation", ISOLATION_LEVELS, isolation), allowAnnotation, baselineAllow, idsUser },
     ...(manager === "disabled" && { cgroupManager: "disabled" as const }),
-    log: { ...logTargetOf(log), format: parseLogFormat(log["log-format"] ?? "text") },
+    log: { ...logTargetOf(log), format: oneOf("log-format", LOG_FORMATS, log["log-format"] ?? "text") },
   };
 }
 
@@ -122,16 +145,8 @@ function definedOnly(flags: GlobalFlagValues): SettingValues {
   );
 }
 
-function parseManager(text: string): string {
-  if ((CGROUP_MANAGERS as readonly string[]).includes(text)) return text;
-  const known = CGROUP_MANAGERS.join(", ");
-  throw new UsageError(`invalid cgroup-manager ${JSON.stringify(text)}: must be one of ${known}`);
-}
-
-function parseLogFormat(text: string): LogFormat {
-  const format = LOG_FORMATS.find((known) => known === text);
-  if (format === undefined) {
-    throw new UsageError(`invalid log-format ${JSON.stringify(text)}: must be one of ${LOG_FORMATS.join(", ")}`);
-  }
-  return format;
+function oneOf<const Value extends string>(name: string, known: readonly Value[], text: string): Value {
+  const value = known.find((each) => each === text);
+  if (value !== undefined) return value;
+  throw new UsageError(`invalid ${name} ${JSON.stringify(text)}: must be one of ${known.join(", ")}`);
 }

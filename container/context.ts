@@ -1,5 +1,7 @@
 /** What every container operation needs to know about how cloche was called. */
 
+import type { IsolationSettings } from "./isolation-level.ts";
+
 /** Set up once per command by the command line, read by operations. */
 export interface Context {
   /** The state root, absolute. */
@@ -8,6 +10,8 @@ export interface Context {
   systemdCgroup: boolean;
   /** `--cgroup-manager disabled`: containers stay in the caller's cgroup. */
   cgroupManager?: "disabled";
+  /** Level `oci` without it. */
+  isolation?: IsolationSettings;
   /** Writes a line to the log when `--debug` is given. */
   debug(message: string): void;
   /** Writes a warning to the log: something failed that does not make the operation fail. */

@@ -3,7 +3,7 @@
 import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
 import { StateFileError } from "../statefile/document.ts";
 import type { Context } from "./context.ts";
-import { destroyContainer } from "./destroy.ts";
+import { destroyContainer, type Remains } from "./destroy.ts";
 import { noteOomKills } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { salvageRemains } from "./salvage.ts";
@@ -65,14 +65,24 @@ async function destroy(context: Context, record: SavedContainer): Promise<void> 
       cause: error,
     });
   }
+  // Nothing runs with its ids any more. Before the record goes, or they would be anybody's to sweep while we give them back.
+  await giveBackIds(context, record);
   removeRecord(context.root, record);
+}
+
+async function giveBackIds({ root }: Context, record: Remains): Promise<void> {
+  if (record.isolation === undefined) return;
+  const { releaseIsolation } = await import("./isolation.ts");
+  releaseIsolation(root, record);
 }
 
 /** Its hooks are not run: half of a hook's command line is worse than none. */
 async function deleteUnreadable(context: Context, id: string): Promise<void> {
   await withLock(context.root, id, async () => {
     const key = findKey(context.root, id);
-    await destroyContainer({ ...key, ...salvageRemains(context.root, key) });
+    const remains = { ...key, ...salvageRemains(context.root, key) };
+    await destroyContainer(remains);
+    await giveBackIds(context, remains);
     removeRecord(context.root, key);
   });
   context.warn(`container ${JSON.stringify(id)} was deleted with a state file that cannot be read: look for leftovers`);

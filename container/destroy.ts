@@ -27,6 +27,7 @@ export type Remains = Pick<
   | "reservedCgroupDirs"
   | "intelRdtDir"
   | "startSocket"
+  | "isolation"
 >;
 
 /**

@@ -27,6 +27,7 @@ import { waitFor } from "./run.ts";
 import { sendListener } from "./seccomp-listener.ts";
 import { refusal } from "./status.ts";
 import { readRecord } from "./store.ts";
+import { giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
 
 /** The last user or group id (see `id` in specutils/schema.ts). */
@@ -66,7 +67,10 @@ export interface ExecOptions {
 export async function execContainer(context: Context, options: ExecOptions): Promise<number> {
   const record = await readRecord(context.root, options.id);
   checkStatus(record, options.ignorePaused);
-  const process = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
+  const asked = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
+  const { isolation } = record;
+  const sandboxed = isolation && (await import("./isolation.ts")).isolateExec(context.root, isolation, asked);
+  const process = sandboxed?.process ?? asked;
   checkTerminal(process.terminal === true, options.consoleSocket, !options.detach);
   const listenFds = inheritedListenFds();
   const preserveFds = options.preserveFds + listenFds;
@@ -82,12 +86,14 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       process,
       env: programEnvironment(process, `/proc/${pid}/root`, listenFds),
       seccomp: seccompOf(context, record),
+      baseline: sandboxed?.baseline,
       preserveFds,
       settings: record.linux ?? {},
       currentLimit,
       debug: context.debug,
       warn: context.warn,
     });
+    if (!process.terminal) giveStreams(process, isolation?.range);
     const launched = launch(plan);
     undo.push(() => abandon(launched, [started.pid === 0 ? undefined : started.pid]));
     const { conversation } = launched;

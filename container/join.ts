@@ -82,7 +82,10 @@ async function findRootContainer(root: string, id: string): Promise<SavedContain
 
 /** A pid namespace is created only by who is in the user namespace that owns its parent (pid_namespaces(7)). */
 function whyNot(root: SavedContainer, linux: Linux | undefined): string | undefined {
-  if (!root.ownUserNamespace || !nests(root, linux) || namespaceChoice(linux, "user").kind === "path") return undefined;
+  // Level `sandboxed` joins its user namespace by itself (isolation.ts).
+  const joinsUser = root.isolation?.range !== undefined && namespaceChoice(linux, "user").kind === "host";
+  if (joinsUser || !root.ownUserNamespace || !nests(root, linux) || namespaceChoice(linux, "user").kind === "path")
+    return undefined;
   return "it has a user namespace, which linux.namespaces must name by its path";
 }
 

@@ -43,6 +43,7 @@ import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { containerHookState, hookState } from "./state.ts";
 import { createRecord, forgetRecord, withContainer } from "./store.ts";
+import { giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
 
 /** A created container whose helper waits for our answer to SYNC.CREATED. */
@@ -69,10 +70,16 @@ export async function makeContainer(
   const prepared = await prepareCreate(context, options, mode === "run-attached");
   const record = newRecord(options, prepared);
   if (mode === "create") record.startSocket = startSocketPath(context.root);
-  if (prepared.joins === undefined) await createRecord(context.root, record);
-  else await addMember(context.root, prepared.joins.id, record);
+  try {
+    if (prepared.joins === undefined) await createRecord(context.root, record);
+    else await addMember(context.root, prepared.joins.id, record);
+  } catch (error) {
+    prepared.isolated?.release();
+    throw error;
+  }
   const undo = new UndoStack();
   undo.push(() => forgetRecord(context.root, record));
+  undo.push(() => prepared.isolated?.release());
   const making = new Making(context, options, prepared, record, undo);
   try {
     return await making.make();
@@ -161,7 +168,9 @@ class Making {
       }
       const sandboxPidfd = openSandbox(this.#prepared.joins, this.#prepared.spec.linux);
       if (sandboxPidfd !== undefined) opened.push(sandboxPidfd);
-      const launched = launch(this.#plan(exitFd, startFd, sandboxPidfd));
+      const plan = this.#plan(exitFd, startFd, sandboxPidfd);
+      giveStreams(this.#prepared.spec.process, this.#record.isolation?.range);
+      const launched = launch(plan);
       this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
       return launched;
     } finally {
@@ -170,7 +179,7 @@ class Making {
   }
 
   #plan(exitFd: number, startFd: number | undefined, sandboxPidfd: number | undefined): Plan {
-    const { spec, rootfs, cgroup, seccomp, preserveFds, listenFds } = this.#prepared;
+    const { spec, rootfs, cgroup, seccomp, isolated, preserveFds, listenFds } = this.#prepared;
     const { id, bundle, noPivot, noNewKeyring } = this.#options;
     const plan = planCreate({
       id,
@@ -180,6 +189,7 @@ class Making {
       env: spec.process === undefined ? [] : programEnvironment(spec.process, rootfs, listenFds),
       cgroup,
       seccomp,
+      isolation: isolated && { root: isolated.root, baseline: isolated.baseline },
       preserveFds,
       noPivot,
       noNewKeyring,
@@ -191,6 +201,7 @@ class Making {
       // Said once there is a container: a failure is one line, and that line is about the failure.
       warn: (message) => this.#warnings.push(message),
     });
+    this.#warnings.push(...(isolated?.warnings ?? []));
     for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
     return plan;
   }

@@ -18,6 +18,8 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
 import { formatTime } from "./exit-record.ts";
+import type { Isolated } from "./isolation.ts";
+import { levelOf } from "./isolation-level.ts";
 import { sandboxToJoin } from "./join.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
@@ -30,6 +32,8 @@ export interface Prepared {
   rootfs: string;
   cgroup: CgroupPlan;
   seccomp: CachedSeccomp | undefined;
+  /** Undefined at level `oci`; otherwise `spec` is what that level has made of config.json. */
+  isolated: Isolated | undefined;
   /** Where resctrl is mounted, if the container is to have a group there. */
   resctrl: string | undefined;
   /** All descriptors that the program gets beyond stdio, and how many of them are LISTEN_FDS. */
@@ -60,16 +64,15 @@ export async function prepareCreate(context: Context, options: CreateOptions, ca
   checkListener(spec);
   checkTerminal(spec.process?.terminal === true, options.consoleSocket, canRelay);
   const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
-  return {
-    spec,
-    joins: await sandboxToJoin(context, options.id, spec),
-    rootfs,
-    cgroup: planContainerCgroup(context, options.id, spec),
-    seccomp,
-    resctrl: linux?.intelRdt === undefined ? undefined : findResctrl(),
-    preserveFds,
-    listenFds,
-  };
+  const joins = await sandboxToJoin(context, options.id, spec);
+  const cgroup = planContainerCgroup(context, options.id, spec);
+  const resctrl = linux?.intelRdt === undefined ? undefined : findResctrl();
+  // Last, as it takes a range of ids. Who joins a sandbox has its level.
+  const isSandboxed = joins === undefined ? levelOf(context.isolation, spec) !== "oci" : joins.isolation !== undefined;
+  const isolated = isSandboxed
+    ? await (await import("./isolation.ts")).isolate(context, { ...options, rootfs }, spec, joins)
+    : undefined;
+  return { spec: isolated?.spec ?? spec, joins, rootfs, cgroup, seccomp, isolated, resctrl, preserveFds, listenFds };
 }
 
 function planContainerCgroup(context: Context, id: string, spec: Spec): CgroupPlan {
@@ -137,7 +140,7 @@ export function checkTerminal(wanted: boolean, socket: string | undefined, canRe
 
 /** The record of a container that is about to be created. */
 export function newRecord(options: CreateOptions, prepared: Prepared): SavedContainer {
-  const { spec, rootfs, seccomp } = prepared;
+  const { spec, rootfs, seccomp, isolated } = prepared;
   const record: SavedContainer = {
     version: RECORD_VERSION,
     id: options.id,
@@ -153,6 +156,7 @@ export function newRecord(options: CreateOptions, prepared: Prepared): SavedCont
     ownPidNamespace: isNew(spec.linux, "pid"),
     ownUserNamespace: namespaceChoice(spec.linux, "user").kind !== "host",
   };
+  if (isolated !== undefined) record.isolation = isolated.saved;
   const { personality, memoryPolicy } = spec.linux ?? {};
   if (personality !== undefined || memoryPolicy !== undefined) {
     record.linux = { ...(personality && { personality }), ...(memoryPolicy && { memoryPolicy }) };

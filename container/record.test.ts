@@ -21,6 +21,7 @@ const full: Required<SavedContainer> = {
   spawnOomScoreAdj: 0,
   hasMembers: true,
   cgroup: { driver: "cgroupfs", version: "v1", path: "/c1", dirs: { pids: "/x" }, owned: ["/x"] },
+  isolation: { level: "sandboxed", range: { uid: 100000, gid: 100000 }, allowed: ["bpf"] },
   hooks: { poststop: [{ path: "/bin/true", args: ["true"], env: ["A=B"], timeout: 1 }] },
   seccompFilter: "key",
   seccompListener: { path: "/run/agent.sock", metadata: "m" },
@@ -123,5 +124,5 @@ test("salvageRemains finds whole fields in a file cut at any place, and nothing 
     }
   }
   rmSync(root, { recursive: true });
-  expect([...found]).toEqual(["process", "sandbox", "cgroup"]);
+  expect([...found]).toEqual(["process", "sandbox", "cgroup", "isolation"]);
 });

@@ -10,6 +10,7 @@ import type { ProcessRef } from "../specutils/process-ref.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Hooks, Status } from "../specutils/spec.ts";
 import { isObject, parseDocument, StateFileError } from "../statefile/document.ts";
+import type { SavedIsolation } from "./isolation.ts";
 
 export type { ProcessRef } from "../specutils/process-ref.ts";
 
@@ -61,6 +62,8 @@ export interface SavedContainer {
   ownPidNamespace: boolean;
   /** Whether it is in a user namespace other than the one that `create` was called in. */
   ownUserNamespace: boolean;
+  /** Missing at level `oci`. */
+  isolation?: SavedIsolation;
   hooks?: Pick<Hooks, "poststart" | "poststop">;
   /** Key of the compiled seccomp filter in the cache, for `exec`. */
   seccompFilter?: string;
@@ -135,6 +138,18 @@ export const isCgroup: Check = (value) =>
   isStringMap(value["dirs"]) &&
   isStringArray(value["owned"]);
 
+/** Ids that are none would be taken for another range, or for root's. */
+const isRange: Check = (value) =>
+  isObject(value) &&
+  [value["uid"], value["gid"]].every((id) => isInteger(id) && Number(id) > 0 && Number(id) < 2 ** 32);
+
+/** Whether a value out of JSON is a SavedIsolation. */
+export const isIsolation: Check = (value) =>
+  isObject(value) &&
+  value["level"] === "sandboxed" &&
+  optional(isRange)(value["range"]) &&
+  isStringArray(value["allowed"]);
+
 const isHook: Check = (value) =>
   isObject(value) &&
   isString(value["path"]) &&
@@ -166,6 +181,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   reservedCgroupDirs: optional(isStringArray),
   ownPidNamespace: isBoolean,
   ownUserNamespace: isBoolean,
+  isolation: optional(isIsolation),
   hooks: optional(isHooks),
   seccompFilter: optional(isString),
   seccompListener: optional(

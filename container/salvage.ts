@@ -6,17 +6,21 @@
 import { readText } from "../statefile/document.ts";
 import { statePath } from "../statefile/names.ts";
 import type { Remains } from "./destroy.ts";
-import { isCgroup, isProcessRef } from "./record.ts";
+import { isCgroup, isIsolation, isProcessRef } from "./record.ts";
 import type { ContainerKey } from "./store.ts";
 
-/** The processes and the cgroup that are named in the container's state file, as far as they can be found in it. */
-export function salvageRemains(root: string, key: ContainerKey): Pick<Remains, "process" | "sandbox" | "cgroup"> {
+/** The processes, the cgroup and the range of ids that are named in the container's state file, as far as they can be found in it. */
+export function salvageRemains(
+  root: string,
+  key: ContainerKey,
+): Pick<Remains, "process" | "sandbox" | "cgroup" | "isolation"> {
   const text = readText(statePath(root, key.sandboxId, key.id)) ?? "";
   const remains: Record<string, unknown> = {};
   for (const [field, isWhole] of [
     ["process", isProcessRef],
     ["sandbox", isProcessRef],
     ["cgroup", isCgroup],
+    ["isolation", isIsolation],
   ] as const) {
     const value = findObject(text, field);
     if (isWhole(value)) remains[field] = value;

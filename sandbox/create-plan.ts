@@ -9,14 +9,21 @@
 import { constants } from "node:fs";
 import { UnsupportedError } from "../specutils/errors.ts";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
-import { MOUNT_ATTR_RDONLY, MS_SHARED, MS_SLAVE } from "../specutils/mount-options.ts";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MS_SHARED,
+  MS_SLAVE,
+} from "../specutils/mount-options.ts";
 import type { Hook, Process, Spec } from "../specutils/spec.ts";
 import { AT_RECURSIVE, O_PATH } from "../specutils/syscall/constants.ts";
 import { isInUserNamespace, isOrdinaryUser } from "../specutils/user-namespace.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { planDevices } from "./devices.ts";
-import { isSelinuxEnabled } from "./host.ts";
-import { type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
+import { isHostNetwork, isSelinuxEnabled } from "./host.ts";
+import type { RootIds } from "./isolation/spec.ts";
+import { idMapOps, type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
 import {
   isNew,
   mountReturnOp,
@@ -42,6 +49,8 @@ export interface CreatePlanInput {
   env: readonly string[];
   cgroup: CgroupPlan;
   seccomp: CompiledSeccomp | undefined;
+  /** What isolation level `sandboxed` adds to `spec`, which it has made from config.json. */
+  isolation?: { root: RootIds; baseline: CompiledSeccomp } | undefined;
   preserveFds: number;
   noPivot: boolean;
   noNewKeyring: boolean;
@@ -85,10 +94,6 @@ export function planCreate(input: CreatePlanInput): Plan {
   const root = plan.slot();
   // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
   plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
-  const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
-  const proc = usesProc ? plan.slot() : undefined;
-  if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
-
   const mounts: MountContext = {
     plan,
     spec,
@@ -96,10 +101,23 @@ export function planCreate(input: CreatePlanInput): Plan {
     root,
     cgroup: input.cgroup,
     hasCgroupNamespace: isNew(linux, "cgroup"),
-    keepsPeers: rootKeepsPeers,
+    // What a sandbox mounts is nobody's on the host.
+    keepsPeers: rootKeepsPeers && input.isolation === undefined,
     label: useMountLabel ? linux?.mountLabel : undefined,
+    beforeUser: [],
+    isSandboxed: input.isolation !== undefined,
   };
+  if (input.isolation !== undefined) {
+    planSandboxedRoot(mounts, input.isolation.root);
+    planSharedPorts(mounts);
+  }
+  const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
+  const proc = usesProc ? plan.slot() : undefined;
+  if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
+
   planInside(input, mounts, proc, start, bindsDevices);
+
+  if (mounts.idMap !== undefined) plan.host.push(op(OP.CLOSE, "close the user namespace of id maps", [mounts.idMap]));
 
   const nests = isNew(linux, "pid");
   const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
@@ -107,7 +125,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
   if (!nests) plan.host.push(sandbox);
   if (joined !== undefined) plan.host.push(op(OP.ENTER_SANDBOX, "enter the sandbox", [joined]));
-  planJoins(plan, namespaces);
+  planJoins(plan, namespaces, mounts.beforeUser);
   planUnshare(plan, namespaces);
   if (nests) plan.host.push(sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
@@ -120,6 +138,34 @@ function planOomScore(plan: Plan, { oomScoreAdj }: Process): void {
   if (oomScoreAdj === undefined) return;
   const what = `process.oomScoreAdj: set ${oomScoreAdj}`;
   plan.host.push(op(OP.WRITE, what, [NO_SLOT], ["/proc/self/oom_score_adj", String(oomScoreAdj)]));
+}
+
+/** The root's nodes are nobody's devices, and what is set-user-ID there is so for programs that may gain privileges only. */
+function planSandboxedRoot(context: MountContext, ids: RootIds): void {
+  const { plan, spec, root } = context;
+  const closed = MOUNT_ATTR_NODEV | (spec.process?.noNewPrivileges === false ? 0 : MOUNT_ATTR_NOSUID);
+  plan.host.push(op(OP.MOUNT_SETATTR, "root.path: nodev", [root, closed, 0], [], OP_FLAG.RECURSIVE));
+  if (ids !== "map" && ids !== "map-tree") return;
+  plan.host.push(...idMapOps(context, root, ids === "map-tree", "root.path: map the ids"));
+}
+
+/**
+ * A network namespace that somebody else made for the container belongs to them: there, low ports take rights that the
+ * container's CAP_NET_BIND_SERVICE does not give it in its own user namespace. So they are made to take none.
+ */
+function planSharedPorts({ spec, beforeUser }: MountContext): void {
+  const network = namespaceChoice(spec.linux, "network");
+  const mayBind = spec.process?.capabilities?.bounding?.includes("CAP_NET_BIND_SERVICE") === true;
+  if (
+    !mayBind ||
+    namespaceChoice(spec.linux, "user").kind !== "new" ||
+    network.kind !== "path" ||
+    isHostNetwork(network.path)
+  )
+    return;
+  const file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+  if (spec.linux?.sysctl?.["net.ipv4.ip_unprivileged_port_start"] !== undefined) return;
+  beforeUser.push(op(OP.WRITE, "isolation: open low ports", [NO_SLOT], [file, "0"], OP_FLAG.OPTIONAL));
 }
 
 /** What the container process does. Opening ops that this adds to the host stage come before the namespaces'. */
@@ -149,7 +195,7 @@ function planInside(
   }
   ops.push(...hookOps("createContainer", hooks?.createContainer));
   planCovers(plan, spec, root);
-  planIdentity(plan, spec, proc);
+  planIdentity(mounts, proc);
   if (spec.root?.readonly === true) {
     ops.push(op(OP.MOUNT_SETATTR, "root.readonly", [root, MOUNT_ATTR_RDONLY, 0]));
   }
@@ -173,6 +219,7 @@ function planInside(
     env: input.env,
     preserveFds: input.preserveFds,
     seccomp: input.seccomp,
+    baseline: input.isolation?.baseline,
     proc,
     keyring: input.noNewKeyring ? undefined : `_ses.${input.id}`,
     beforeExecute: [op(OP.WAIT_START, "wait for start", [start]), ...hookOps("startContainer", hooks?.startContainer)],
@@ -250,7 +297,7 @@ function planCovers(plan: Plan, { linux }: Spec, root: number): void {
 }
 
 /** Names, interfaces and sysctls: what the container's namespaces hold. */
-function planIdentity(plan: Plan, spec: Spec, proc: number | undefined): void {
+function planIdentity({ plan, spec, isSandboxed, beforeUser }: MountContext, proc: number | undefined): void {
   const ops = plan.container;
   if (isNew(spec.linux, "network")) ops.push(op(OP.LOOPBACK, "linux.namespaces: bring up lo"));
   if (spec.hostname) ops.push(op(OP.HOSTNAME, `hostname: set ${JSON.stringify(spec.hostname)}`, [], [spec.hostname]));
@@ -260,6 +307,10 @@ function planIdentity(plan: Plan, spec: Spec, proc: number | undefined): void {
   for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
     const what = `linux.sysctl: set ${JSON.stringify(key)} to ${JSON.stringify(value)}`;
     const file = `sys/${sysctlPath(key)}`;
+    if (isSandboxed && file.startsWith("sys/net/") && namespaceChoice(spec.linux, "network").kind === "path") {
+      beforeUser.push(op(OP.WRITE, what, [NO_SLOT], [`/proc/${file}`, value], OP_FLAG.NO_SYMLINKS));
+      continue;
+    }
     ops.push(op(OP.WRITE, what, [proc ?? NO_SLOT], [file, value], OP_FLAG.NO_SYMLINKS));
   }
 }

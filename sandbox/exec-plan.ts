@@ -19,6 +19,8 @@ export interface ExecPlanInput {
   process: Process;
   env: readonly string[];
   seccomp: CompiledSeccomp | undefined;
+  /** The filter of the isolation level, beside that of config.json. */
+  baseline?: CompiledSeccomp | undefined;
   preserveFds: number;
   settings?: ProcessSettings;
   currentLimit(resource: number): [bigint, bigint];
@@ -67,6 +69,7 @@ export function planExec(input: ExecPlanInput): Plan {
     env: input.env,
     preserveFds: input.preserveFds,
     seccomp: input.seccomp,
+    baseline: input.baseline,
     proc,
     keyring: undefined,
     beforeExecute: [op(OP.WAIT_START, "wait for start", [NO_SLOT])],

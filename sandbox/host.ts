@@ -1,5 +1,5 @@
 /** What the host's kernel has switched on, as far as a config depends on it. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 
 /** Whether AppArmor confines processes on this host. */
 export function isAppArmorEnabled(): boolean {
@@ -13,4 +13,9 @@ export function isAppArmorEnabled(): boolean {
 /** Whether an SELinux policy is loaded on this host (selinuxfs is mounted then). */
 export function isSelinuxEnabled(): boolean {
   return existsSync("/sys/fs/selinux/enforce");
+}
+
+/** Whether a path leads to the network namespace that we are in. */
+export function isHostNetwork(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.ino === statSync("/proc/self/ns/net").ino;
 }

@@ -72,6 +72,11 @@ export interface MountContext {
   keepsPeers: boolean;
   /** The SELinux context of new file systems. */
   label: string | undefined;
+  /** Ops that need the namespaces that are joined and the host's rights (planJoins). */
+  beforeUser: Op[];
+  isSandboxed: boolean;
+  /** Slot of a user namespace with the container's mappings, once one is needed on the host's side. */
+  idMap?: number;
 }
 
 /** Plans all mounts, in their order. Returns the ops for what has to wait until nothing is created in them any more. */
@@ -161,7 +166,12 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
     ...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what),
     ...attributeOps(slot, options, what),
   );
-  if (isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
+  if (isIdMap && mount.uidMappings === undefined) {
+    const tree = options.idmap === "ridmap";
+    plan.host.push(
+      ...idMapOps(context, slot, tree, `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`),
+    );
+  } else if (isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(`/${mount.destination}`))) {
@@ -187,6 +197,23 @@ function procError(index: number): SpecError {
 /** Mappings alone say it too; the options came later, for older runtimes to stumble over (config.md#posix-platform-mounts). */
 function isIdMapped({ uidMappings = [] }: Mount, { idmap }: ParsedMountOptions): boolean {
   return idmap !== undefined || uidMappings.length > 0;
+}
+
+/** Ops of the host stage that shift the ids of a detached tree by the mappings of the container's user namespace. */
+export function idMapOps(context: MountContext, slot: number, isTree: boolean, what: string): Op[] {
+  const { plan, spec } = context;
+  const ops: Op[] = [];
+  if (context.idMap === undefined) {
+    context.idMap = plan.slot();
+    const user = namespaceChoice(spec.linux, "user");
+    const { uidMappings = [], gidMappings = [] } = spec.linux ?? {};
+    const texts = [mappingText(uidMappings), mappingText(gidMappings)];
+    ops.push(
+      user.kind === "path" ? openOp(context.idMap, user.path, 0, what) : op(OP.ID_MAP, what, [context.idMap], texts),
+    );
+  }
+  const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(context.idMap + 1) << 32n];
+  return [...ops, op(OP.MOUNT_SETATTR, what, args, [], isTree ? OP_FLAG.RECURSIVE : 0)];
 }
 
 /**
@@ -246,7 +273,8 @@ function planFileSystem(
   } else if (type !== "proc") {
     throw procError(index);
   }
-  plan.container.push(
+  const ops = isOthers(context, type) ? context.beforeUser : plan.container;
+  ops.push(
     op(
       OP.MOUNT,
       what,
@@ -270,6 +298,15 @@ function planFileSystem(
   // A read-only /dev is filled first: devices, links and mounts inside of it come after this mount.
   if (waits) late.push(op(OP.MOUNT_SETATTR, what, [slot, MOUNT_ATTR_RDONLY, 0]));
   late.push(op(OP.CLOSE, what, [slot]));
+}
+
+/**
+ * Whether it shows a namespace that the container did not get with its user namespace, so that only the host's root may mount
+ * it. In a sandbox that is done for the container, which does not know that it shares the namespace.
+ */
+function isOthers({ isSandboxed, spec }: MountContext, type: string): boolean {
+  const shown = type === "sysfs" ? "network" : type === "mqueue" ? "ipc" : undefined;
+  return isSandboxed && shown !== undefined && namespaceChoice(spec.linux, shown).kind !== "new";
 }
 
 function superblockOptions(type: string, options: ParsedMountOptions): string[] {

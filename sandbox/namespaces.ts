@@ -77,8 +77,12 @@ export function planUserFirst(plan: Plan, linux: Linux | undefined): Linux {
   return { ...rest, namespaces: namespaces.filter((namespace) => !isFirst(namespace)) };
 }
 
-/** Ops that enter the other namespaces given by path, after everything was opened on the host. */
-export function planJoins(plan: Plan, linux: Linux | undefined): void {
+/**
+ * Ops that enter the other namespaces given by path, after everything was opened on the host.
+ *
+ * @param beforeUser what is to be done in them with the host's rights, before a user namespace takes these
+ */
+export function planJoins(plan: Plan, linux: Linux | undefined, beforeUser: readonly Op[] = []): void {
   const joined = (linux?.namespaces ?? []).filter(({ type, path }) => type !== "mount" && path);
   const user = joined.find(({ type }) => type === "user");
   const entries = joined.map(({ type, path = "" }) => {
@@ -93,11 +97,13 @@ export function planJoins(plan: Plan, linux: Linux | undefined): void {
   const others = entries.filter(({ type }) => type !== "user");
   if (user === undefined) {
     for (const entry of others) join(entry, 0);
+    plan.host.push(...beforeUser);
     return;
   }
   // A namespace may belong to the host's user namespace or to the one that is joined: entering it takes the rights of its
   // owner, so each is tried before the user namespace is entered and, where that was refused, after.
   for (const entry of others) join(entry, OP_FLAG.RETRY);
+  plan.host.push(...beforeUser);
   for (const entry of entries) join(entry, entry.type === "user" ? 0 : OP_FLAG.OPTIONAL);
 }
 

@@ -36,6 +36,8 @@ export interface ProgramContext {
   env: readonly string[];
   preserveFds: number;
   seccomp: CompiledSeccomp | undefined;
+  /** The filter of the isolation level, beside that of config.json. */
+  baseline: CompiledSeccomp | undefined;
   /** Slot of the host's /proc, for attributes that are set by writing; only if `needsProc`. */
   proc: number | undefined;
   /** Name of the session keyring to make, or undefined for the caller's. */
@@ -64,7 +66,8 @@ export function planProgram(context: ProgramContext): void {
   }
   planScheduling(ops, process);
   planLabels(ops, context);
-  const seccompNeedsAdmin = context.seccomp !== undefined && process.noNewPrivileges !== true;
+  const hasFilter = context.seccomp !== undefined || context.baseline !== undefined;
+  const seccompNeedsAdmin = hasFilter && process.noNewPrivileges !== true;
   const caps = capabilities(context);
   const extra = seccompNeedsAdmin ? CAP_SYS_ADMIN : 0n;
   const cwd = process.cwd;
@@ -92,6 +95,11 @@ export function planProgram(context: ProgramContext): void {
   }
   ops.push(op(OP.PREPARE_EXECUTE, "close descriptors", [3 + context.preserveFds]));
   if (process.noNewPrivileges === true) ops.push(op(OP.NO_NEW_PRIVS, "process.noNewPrivileges"));
+  // First, since config.json's may refuse to load another one after it. The kernel asks both, and the stricter one counts.
+  if (context.baseline !== undefined) {
+    const { filter, flags } = context.baseline;
+    ops.push(op(OP.SECCOMP, "isolation: load the baseline filter", [flags], [filter]));
+  }
   if (context.seccomp !== undefined) {
     const { filter, flags, needsListener } = context.seccomp;
     ops.push(op(OP.SECCOMP, "linux.seccomp: load the filter", [flags], [filter], needsListener ? OP_FLAG.LISTENER : 0));

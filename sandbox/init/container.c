@@ -53,9 +53,6 @@ static void run_container_op(uint32_t index, const struct plan_op *op) {
   case OP_CHECK_NOT_PROC:
     check_not_proc(slot(op->arg[0]));
     return;
-  case OP_MOUNT:
-    mount_op(op);
-    return;
   case OP_ATTACH:
     attach_mount(op);
     return;

@@ -174,6 +174,9 @@ bool run_common_op(const struct plan_op *op) {
   case OP_MOUNT_SETATTR:
     change_attributes(op);
     return true;
+  case OP_MOUNT:
+    mount_op(op);
+    return true;
   case OP_WRITE: {
     int directory = op->arg[0] == NO_SLOT ? AT_FDCWD : slot(op->arg[0]);
     uint64_t resolve = op->flags & OP_FLAG_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0;

@@ -11,6 +11,8 @@ const directories: string[] = [];
 
 afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+  // The next file of the same run compiles them again.
+  compiled.clear();
 });
 
 /** Puts the program of `test/fixtures/NAME.c` at `/NAME` of a root file system. */

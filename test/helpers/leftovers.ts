@@ -86,6 +86,14 @@ function filesOf(word: string, directories: string[]): string[] {
   );
 }
 
+/** Ranges of ids that are still taken for a container of the test's. */
+function idRangesOf(word: string): string[] {
+  const claims = "/run/cloche/.id-ranges";
+  return list(claims)
+    .filter((name) => readLink(`${claims}/${name}`).includes(word))
+    .map((name) => `range of ids ${name}`);
+}
+
 /** Everything on the host that carries `word`, as lines to read. `ours`: the one path that is expected to. */
 export function leftovers(word: string, stateRoot: string, ours: string): string[] {
   const files = filesOf(word, [...new Set([...watchedDirectories, stateRoot])]);
@@ -93,6 +101,7 @@ export function leftovers(word: string, stateRoot: string, ours: string): string
     ...processesOf(word),
     ...mountsOf(word),
     ...cgroupsOf(word),
+    ...idRangesOf(word),
     ...files.filter((line) => line !== `file ${ours}`),
   ];
 }

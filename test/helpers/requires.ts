@@ -34,6 +34,7 @@ function hasCapability(bit: number): boolean {
 
 const requirements = {
   root: () => process.geteuid?.() === 0,
+  x86: () => process.arch === "x64",
   /** The runtime under test is cloche: for what peers do differently on purpose. */
   cloche: () => isDefaultRuntime(),
   busybox: () => hasCommand("busybox"),

@@ -1,0 +1,165 @@
+/**
+ * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
+ *
+ * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid and leads to the state file of the
+ * container that has it. The state file is the truth: a link to one that is not there, older than any `create` takes to write
+ * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
+ * a container's own is removed by whoever deletes it, before the state file goes.
+ */
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
+import { type IdRange, RANGE_SIZE } from "../sandbox/isolation/spec.ts";
+import { ClocheError, reasonOf, UnsupportedError } from "../specutils/errors.ts";
+import { removeFile } from "../statefile/atomic-file.ts";
+import { acquireLock } from "../statefile/lock.ts";
+
+/** One place for the host: two engines with state roots of their own must not share ranges. */
+export const CLAIMS = "/run/cloche/.id-ranges";
+
+/** Without an entry in /etc/subuid: ids that systemd and shadow leave to whoever wants them (systemd's "Users, Groups, UIDs and GIDs"). */
+const DEFAULT_POOL: Pool = [{ start: 0x7000_0000, size: 0x0ffe_0000 }];
+
+/** By then `create` has saved its state file, or will never do. */
+const STALE_MS = 60_000;
+
+/** Consecutive ids of the host, or several such pieces. */
+type Pool = readonly { start: number; size: number }[];
+
+/**
+ * Takes a range that nobody has, for the container with that state file.
+ *
+ * @throws UnsupportedError when there is none; ClocheError when it cannot be taken
+ */
+export async function claimRange(idsUser: string, stateFile: string, claims = CLAIMS): Promise<IdRange> {
+  const [uids, gids] = [poolOf("/etc/subuid", idsUser), poolOf("/etc/subgid", idsUser)];
+  if ((uids === undefined) !== (gids === undefined)) {
+    throw new UnsupportedError(`user ${JSON.stringify(idsUser)} must have ranges in both /etc/subuid and /etc/subgid`);
+  }
+  const candidates = rangesOf(uids ?? DEFAULT_POOL, gids ?? DEFAULT_POOL);
+  let release: () => void;
+  try {
+    mkdirSync(claims, { recursive: true, mode: 0o700 });
+    release = await acquireLock(`${claims}/lock`);
+  } catch (error) {
+    throw new ClocheError(`cannot take a range of ids in ${JSON.stringify(claims)}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+  try {
+    const free = firstFree(candidates, taken(claims)) ?? firstFree(candidates, swept(claims));
+    if (free === undefined) {
+      throw new UnsupportedError(
+        `all ranges of ${RANGE_SIZE} ids are taken: give user ${JSON.stringify(idsUser)} more in /etc/subuid and /etc/subgid`,
+      );
+    }
+    symlinkSync(stateFile, claimPath(claims, free));
+    return free;
+  } finally {
+    release();
+  }
+}
+
+/** Gives a range back, unless it is somebody else's by now. */
+export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS): void {
+  const path = claimPath(claims, range);
+  if (holderOf(path) === stateFile) removeFile(path);
+}
+
+function claimPath(claims: string, { uid, gid }: IdRange): string {
+  return `${claims}/${uid}-${gid}`;
+}
+
+function holderOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The ranges of a user in /etc/subuid or /etc/subgid (subuid(5)); undefined if it has none there.
+ *
+ * @throws UnsupportedError for a file or line that cannot be read: a default must not stand in for it
+ */
+function poolOf(file: string, user: string): Pool | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new UnsupportedError(`cannot read ${file}: ${reasonOf(error)}`);
+  }
+  return parsePool(text, file, user);
+}
+
+/** @throws UnsupportedError */
+export function parsePool(text: string, file: string, user: string): Pool | undefined {
+  const pool: { start: number; size: number }[] = [];
+  for (const line of text.split("\n")) {
+    const [name, ...numbers] = line.trim().split(":");
+    if (name !== user) continue;
+    const [start = Number.NaN, size = Number.NaN] = numbers.map((number) =>
+      /^\d+$/.test(number) ? Number(number) : Number.NaN,
+    );
+    // Id 0 is root's, and 2^32 - 1 is no id.
+    if (numbers.length !== 2 || !(start > 0 && size > 0 && start + size < 2 ** 32)) {
+      throw new UnsupportedError(`${file}: cannot use line ${JSON.stringify(line)}: must be user:start:count`);
+    }
+    pool.push({ start, size });
+  }
+  return pool.length === 0 ? undefined : pool;
+}
+
+/** The n-th range of uids goes with the n-th of gids. */
+function rangesOf(uids: Pool, gids: Pool): IdRange[] {
+  const starts = (pool: Pool) =>
+    pool.flatMap(({ start, size }) =>
+      Array.from({ length: Math.floor(size / RANGE_SIZE) }, (_, index) => start + index * RANGE_SIZE),
+    );
+  const gidStarts = starts(gids);
+  return starts(uids).flatMap((uid, index) => {
+    const gid = gidStarts[index];
+    return gid === undefined ? [] : [{ uid, gid }];
+  });
+}
+
+function firstFree(candidates: readonly IdRange[], claimed: readonly IdRange[]): IdRange | undefined {
+  const hitsUid = overlap(claimed.map(({ uid }) => uid));
+  const hitsGid = overlap(claimed.map(({ gid }) => gid));
+  return candidates.find(({ uid, gid }) => !hitsUid(uid) && !hitsGid(gid));
+}
+
+/** Tells whether a range overlaps one of those that start at `starts`, by looking at those that start near it. */
+function overlap(starts: readonly number[]): (start: number) => boolean {
+  const near = new Map<number, number[]>();
+  for (const start of starts) {
+    const cell = Math.floor(start / RANGE_SIZE);
+    near.set(cell, [...(near.get(cell) ?? []), start]);
+  }
+  return (start) => {
+    const cell = Math.floor(start / RANGE_SIZE);
+    return [cell - 1, cell, cell + 1].some(
+      (at) => near.get(at)?.some((other) => Math.abs(other - start) < RANGE_SIZE) === true,
+    );
+  };
+}
+
+/** Ranges that are claimed. */
+function taken(claims: string): IdRange[] {
+  return readdirSync(claims).flatMap((name) => {
+    const match = /^(\d+)-(\d+)$/.exec(name);
+    return match === null ? [] : [{ uid: Number(match[1]), gid: Number(match[2]) }];
+  });
+}
+
+/** Removes claims without a state file, and returns the others. */
+function swept(claims: string): IdRange[] {
+  return taken(claims).filter((range) => {
+    const path = claimPath(claims, range);
+    const holder = holderOf(path);
+    const age = Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+    if (holder === undefined || existsSync(holder) || age < STALE_MS) return true;
+    removeFile(path);
+    return false;
+  });
+}

@@ -1,0 +1,54 @@
+/** The isolation levels, and who chooses one. What `sandboxed` means is in isolation.ts, which `oci` does not load. */
+import { SpecError } from "../specutils/errors.ts";
+import type { Spec } from "../specutils/spec.ts";
+
+/** Weakest first. */
+export const ISOLATION_LEVELS = ["oci", "sandboxed"] as const;
+export type IsolationLevel = (typeof ISOLATION_LEVELS)[number];
+
+/** With it config.json asks for a level; a weaker one than set only if the administrator allows it. */
+export const ISOLATION_ANNOTATION = "dev.cloche.isolation";
+
+/** What the administrator says about levels. */
+export interface IsolationSettings {
+  level: IsolationLevel;
+  /** Whether the annotation may ask for less than `level`. */
+  allowAnnotation: boolean;
+  /** What the baseline filter lets through. */
+  baselineAllow: readonly string[];
+  /** Whose ranges of ids are used. */
+  idsUser: string;
+}
+
+export const DEFAULT_ISOLATION: IsolationSettings = {
+  level: "oci",
+  allowAnnotation: false,
+  baselineAllow: [],
+  idsUser: "cloche",
+};
+
+/**
+ * The level of a container.
+ *
+ * @throws SpecError for one that config.json may not ask for
+ */
+export function levelOf(
+  { level, allowAnnotation }: IsolationSettings = DEFAULT_ISOLATION,
+  { annotations = {} }: Spec,
+): IsolationLevel {
+  const asked = annotations[ISOLATION_ANNOTATION];
+  if (asked === undefined) return level;
+  const field = `annotations["${ISOLATION_ANNOTATION}"]`;
+  const known = ISOLATION_LEVELS.find((name) => name === asked);
+  if (known === undefined) {
+    throw new SpecError(
+      `invalid config.json: ${field}: got ${JSON.stringify(asked)}, want one of ${ISOLATION_LEVELS.join(", ")}`,
+      field,
+    );
+  }
+  if (allowAnnotation || ISOLATION_LEVELS.indexOf(known) >= ISOLATION_LEVELS.indexOf(level)) return known;
+  throw new SpecError(
+    `invalid config.json: ${field}: ${JSON.stringify(known)} isolates less than ${JSON.stringify(level)}: an administrator may allow it with isolation-annotation in the configuration file`,
+    field,
+  );
+}

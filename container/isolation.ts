@@ -1,0 +1,148 @@
+/** Isolation level `sandboxed`: what it makes of a container's config.json, and what it takes for it. */
+import { readFileSync } from "node:fs";
+import { baselineProfile } from "../sandbox/isolation/baseline.ts";
+import {
+  type IdRange,
+  RANGE_SIZE,
+  type RootIds,
+  type Sandboxed,
+  sandboxedProcess,
+  sandboxedSpec,
+  wantsRange,
+} from "../sandbox/isolation/spec.ts";
+import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
+import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
+import { UnsupportedError } from "../specutils/errors.ts";
+import type { Process, Spec } from "../specutils/spec.ts";
+import { statePath } from "../statefile/names.ts";
+import type { Context } from "./context.ts";
+import { hostView } from "./host-view.ts";
+import { claimRange, releaseRange } from "./id-ranges.ts";
+import { DEFAULT_ISOLATION } from "./isolation-level.ts";
+import type { SavedContainer } from "./record.ts";
+
+/** What a record says of a sandboxed container. */
+export interface SavedIsolation {
+  level: "sandboxed";
+  /** Missing if config.json has a user namespace of its own. */
+  range?: IdRange;
+  allowed: string[];
+}
+
+/** A container at level `sandboxed`. */
+export interface Isolated {
+  saved: SavedIsolation;
+  spec: Spec;
+  root: RootIds;
+  baseline: CompiledSeccomp;
+  warnings: string[];
+  /** Gives the ids back: for a container that is not made after all. */
+  release(): void;
+}
+
+/**
+ * Makes a container's config.json that of a sandbox. Takes a range of ids, which `releaseIsolation` gives back, unless the
+ * container joins a sandbox.
+ *
+ * @throws SpecError, UnsupportedError, and then nothing is taken
+ */
+export async function isolate(
+  context: Context,
+  container: { id: string; bundle: string; rootfs: string },
+  spec: Spec,
+  joined?: Pick<SavedContainer, "isolation" | "process">,
+): Promise<Isolated> {
+  const { baselineAllow, idsUser } = context.isolation ?? DEFAULT_ISOLATION;
+  const { bundle, rootfs } = container;
+  const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
+  const baseline = baselineFilter(context.root, allowed);
+  const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
+    const userns = userNamespace === undefined ? {} : { joined: userNamespace };
+    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, host: hostView(), ...userns });
+    checkRoot(sandboxed, rootfs);
+    const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
+    const { id } = container;
+    // Only its own: what is somebody else's is taken in the name of their state file.
+    const release = () => releaseIsolation(context.root, { id, sandboxId: id, isolation: saved });
+    return { ...sandboxed, saved, baseline, release };
+  };
+  if (!wantsRange(spec)) return transform(undefined);
+  if (joined !== undefined) return transform(joined.isolation?.range, `/proc/${joined.process?.pid}/ns/user`);
+  const neighbour = neighbourOf(spec);
+  if (neighbour !== undefined) return transform(neighbour.range, neighbour.path);
+  checkOwnIds();
+  const stateFile = statePath(context.root, container.id, container.id);
+  const range = await claimRange(idsUser, stateFile);
+  try {
+    return transform(range);
+  } catch (error) {
+    releaseRange(range, stateFile);
+    throw error;
+  }
+}
+
+/**
+ * The user namespace of another sandbox, one of whose namespaces config.json asks for: what is in that belongs to it, and it
+ * would be of no use to a container with other ids. The container ends with that sandbox, or has nothing more to share with it.
+ */
+function neighbourOf({ linux }: Spec): { path: string; range: IdRange } | undefined {
+  for (const { type, path = "" } of linux?.namespaces ?? []) {
+    const pid = /^\/proc\/(\d+)\/ns\/\w+$/.exec(path)?.[1];
+    if (pid === undefined || !SHARED.has(type)) continue;
+    const [uid, gid] = [rangeStart(`/proc/${pid}/uid_map`), rangeStart(`/proc/${pid}/gid_map`)];
+    if (uid !== undefined && gid !== undefined) return { path: `/proc/${pid}/ns/user`, range: { uid, gid } };
+  }
+  return undefined;
+}
+
+/** Namespaces whose owner has rights that a container needs: to mount /proc, to bind low ports, to use what others made. */
+const SHARED: ReadonlySet<string> = new Set(["pid", "network", "ipc"]);
+
+/** The first host id of a sandbox's map; undefined for any other. */
+function rangeStart(file: string): number | undefined {
+  try {
+    const [, start, size] = /^\s*0\s+(\d+)\s+(\d+)\s*$/.exec(readFileSync(file, "utf8")) ?? [];
+    return Number(size) === RANGE_SIZE ? Number(start) : undefined;
+  } catch {
+    return undefined; // the process is gone: joining its namespace says so
+  }
+}
+
+/** Gives back what `isolate` took. Members of a sandbox use the root container's. */
+export function releaseIsolation(
+  root: string,
+  { id, sandboxId, isolation }: Pick<SavedContainer, "id" | "sandboxId" | "isolation">,
+): void {
+  if (isolation?.range !== undefined && id === sandboxId) releaseRange(isolation.range, statePath(root, id, id));
+}
+
+/** What holds for a process that is added to a sandboxed container. @throws SpecError */
+export function isolateExec(
+  root: string,
+  { range, allowed }: SavedIsolation,
+  process: Process,
+): { process: Process; baseline: CompiledSeccomp } {
+  return { process: sandboxedProcess(process, range), baseline: baselineFilter(root, allowed) };
+}
+
+/** The baseline filter. @param allowed what it lets through */
+function baselineFilter(root: string, allowed: readonly string[]): CompiledSeccomp {
+  return cachedSeccomp(`${root}/.seccomp`, baselineProfile(allowed));
+}
+
+/** Ranges are of the host's ids, which a process in a user namespace does not have. @throws UnsupportedError */
+function checkOwnIds(): void {
+  const isInitial = /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+  if (isInitial && process.geteuid?.() === 0) return;
+  throw new UnsupportedError(
+    'isolation level "sandboxed" needs root and the host\'s ids: run cloche as root outside of user namespaces, or use --isolation oci',
+  );
+}
+
+/** @throws UnsupportedError */
+function checkRoot({ root }: Sandboxed, rootfs: string): void {
+  if (root !== "serve") return;
+  throw new UnsupportedError(
+    `root.path: the ids of ${JSON.stringify(rootfs)} cannot be shifted on its file system (overlay is one of them): use --isolation oci`,
+  );
+}

@@ -1,0 +1,162 @@
+/**
+ * What isolation level `sandboxed` makes of config.json, as a pure transform: the same container in a user namespace, with
+ * the host's files shifted into its range of ids, nothing of the host's that it could use as anybody's root, and
+ * no_new_privs. The baseline filter, which config.json has no place for, is in baseline.ts.
+ *
+ * Where config.json asks for more than can be given safely, it gets what is safe and a warning says what is missing; where
+ * nothing safe would be left of it, that is an error.
+ */
+import { SpecError } from "../../specutils/errors.ts";
+import type { Device, IdMapping, Linux, Process, Spec } from "../../specutils/spec.ts";
+import { namespaceChoice } from "../namespaces.ts";
+import { sandboxedMounts } from "./mounts.ts";
+
+/** How many ids every sandbox has. */
+export const RANGE_SIZE = 65536;
+
+/** The ids of the host that a sandbox's ids 0 to RANGE_SIZE - 1 are. */
+export interface IdRange {
+  uid: number;
+  gid: number;
+}
+
+/** What the transform has to know about the host. */
+export interface HostView {
+  kernel: readonly [number, number];
+  /** What is at a path, links followed; undefined if nothing is. */
+  look(path: string): { kind: "directory" | "node" | "other"; mode: number; magic: number } | undefined;
+  /** The paths of all mounts below a directory. */
+  mountsBelow(path: string): readonly string[];
+}
+
+export interface SandboxedInput {
+  spec: Spec;
+  /** Absolute. */
+  bundle: string;
+  rootfs: string;
+  /** Undefined for a spec that says itself how ids are mapped. */
+  range: IdRange | undefined;
+  /** The user namespace of the sandbox that the container joins, which has that range. */
+  joined?: string;
+  host: HostView;
+}
+
+/** How the root file system gets the ids of the sandbox. */
+export type RootIds = "keep" | "map" | "map-tree" | "serve";
+
+export interface Sandboxed {
+  spec: Spec;
+  root: RootIds;
+  warnings: string[];
+}
+
+/**
+ * The container as it is in a sandbox.
+ *
+ * @throws SpecError, UnsupportedError for what cannot be had there
+ */
+export function sandboxedSpec(input: SandboxedInput): Sandboxed {
+  const { spec, range, joined } = input;
+  const warnings: string[] = [];
+  const { linux, ...names } = withDomainname(spec);
+  const process = spec.process && sandboxedProcess(spec.process, range);
+  if (range === undefined) {
+    const { mounts } = sandboxedMounts({ ...input, spec: { ...spec, linux } }, warnings);
+    return {
+      spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux },
+      root: "keep",
+      warnings,
+    };
+  }
+  const user = { type: "user" as const, ...(joined !== undefined && { path: joined }) };
+  const inside: Linux = {
+    ...linux,
+    namespaces: [user, ...(linux.namespaces ?? [])],
+    uidMappings: mappings(range.uid),
+    gidMappings: mappings(range.gid),
+    ...(linux.devices && { devices: openDevices(linux.devices, input.host, warnings) }),
+  };
+  warnAboutHost(inside, warnings);
+  const { mounts, root } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
+  return {
+    spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux: inside },
+    root,
+    warnings,
+  };
+}
+
+/** Whether config.json leaves the choice of ids to the runtime. */
+export function wantsRange(spec: Spec): boolean {
+  return namespaceChoice(spec.linux, "user").kind === "host";
+}
+
+/**
+ * A process of a sandbox, also one that `exec` adds: no_new_privs unless it says otherwise, which takes an explicit `false`.
+ *
+ * @throws SpecError for an id that the sandbox does not have
+ */
+export function sandboxedProcess(process: Process, range: IdRange | undefined): Process {
+  if (range !== undefined) checkIds(process);
+  return { ...process, noNewPrivileges: process.noNewPrivileges ?? true };
+}
+
+function checkIds({ user }: Process): void {
+  const ids: [string, number][] = [
+    ["uid", user.uid],
+    ["gid", user.gid],
+  ];
+  for (const [index, gid] of (user.additionalGids ?? []).entries()) ids.push([`additionalGids[${index}]`, gid]);
+  for (const [name, id] of ids) {
+    if (id < RANGE_SIZE) continue;
+    const field = `process.user.${name}`;
+    throw new SpecError(
+      `invalid config.json: ${field}: got ${id}, but a sandbox has the ids 0 to ${RANGE_SIZE - 1}: use --isolation oci, or a user namespace in config.json`,
+      field,
+    );
+  }
+}
+
+/** docker writes the name to a file of /proc that only root of the host may write to; setdomainname(2) does the same. */
+function withDomainname(spec: Spec): Spec & { linux: Linux } {
+  const { "kernel.domainname": domainname, ...sysctl } = spec.linux?.sysctl ?? {};
+  if (domainname === undefined || namespaceChoice(spec.linux, "uts").kind !== "new") {
+    return { ...spec, linux: spec.linux ?? {} };
+  }
+  return { ...spec, domainname, linux: { ...spec.linux, sysctl } };
+}
+
+function mappings(hostID: number): IdMapping[] {
+  return [{ containerID: 0, hostID, size: RANGE_SIZE }];
+}
+
+/**
+ * Nobody is root of the host in a sandbox, so of the devices only those that are open to everybody are of any use; they keep
+ * their owner and mode. `--privileged` asks for all that the host has.
+ */
+function openDevices(devices: readonly Device[], host: HostView, warnings: string[]): Device[] {
+  const closed: string[] = [];
+  const open = devices.filter(({ type, path }) => {
+    if (type === "p") return true;
+    const found = host.look(path);
+    const isOpen = found?.kind === "node" && (found.mode & 0o006) !== 0;
+    if (!isOpen) closed.push(path);
+    return isOpen;
+  });
+  if (closed.length > 0) {
+    const named = closed.slice(0, 3).map((path) => JSON.stringify(path));
+    const others = closed.length > named.length ? ` and ${closed.length - named.length} others` : "";
+    warnings.push(`linux.devices: left out ${named.join(", ")}${others}: only root of the host may open them`);
+  }
+  return open;
+}
+
+/** One line each for what is shared with the host and cannot be used as its root. */
+function warnAboutHost(linux: Linux, warnings: string[]): void {
+  const isHost = (type: "network" | "pid" | "ipc") => namespaceChoice(linux, type).kind === "host";
+  if (isHost("network")) {
+    warnings.push("linux.namespaces: in the host's network the container has no rights: no low ports, no raw sockets");
+  }
+  if (isHost("pid")) {
+    warnings.push("linux.namespaces: the container sees the host's processes and can neither signal nor trace them");
+  }
+}
