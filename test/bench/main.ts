@@ -1,0 +1,110 @@
+/**
+ * `npm run bench`: cloche beside the runtimes that are installed, each in turn (A B C A B C …).
+ *
+ * In full it prints the table and which budgets hold, writes docs/bench/, and fails if a budget is missed. With `--short`, for
+ * CI, it times single commands only, and fails if one has become slower against the peers by more than a quarter than
+ * docs/bench/bench.json says; never because of absolute times. scripts/bench starts it in namespaces of its own.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { makeBundle } from "../helpers/bundle.ts";
+import { projectDirectory } from "../helpers/runtime-path.ts";
+import { isMissed, verdictsOf } from "./budgets.ts";
+import { measureIdle } from "./idle.ts";
+import { measureLifecycle } from "./lifecycle.ts";
+import { smallestMemoryLimit } from "./memory-limit.ts";
+import { measureParallel } from "./parallel.ts";
+import { findPeers } from "./peers.ts";
+import { plotOf } from "./plot.ts";
+import { describeMachine, type Result, ratioOf } from "./result.ts";
+import { tableOf, verdictTable } from "./table.ts";
+
+/** How much slower a ratio to a peer may have become. */
+const WORSE = 1.25;
+
+/** runsc's idle containers: each takes tens of MiB. */
+const RUNSC_IDLE = 20;
+
+const { values: flags } = parseArgs({
+  options: {
+    short: { type: "boolean", default: false },
+    rounds: { type: "string" },
+    idle: { type: "string", default: "1000" },
+    parallel: { type: "string", default: "100" },
+    peers: { type: "string", default: "" },
+    "no-write": { type: "boolean", default: false },
+  },
+});
+
+const recordDirectory = path.join(projectDirectory, "docs/bench");
+const directory = mkdtempSync(path.join(os.tmpdir(), "cloche-bench-"));
+try {
+  process.exitCode = flags.short ? short() : await full();
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+
+function bundles() {
+  const bundle = (name: string, args: string[]) =>
+    makeBundle(path.join(directory, name), (spec) => {
+      spec.process.args = args;
+    });
+  return { true: bundle("true", ["/bin/true"]), sleep: bundle("sleep", ["/bin/sleep", "100000"]) };
+}
+
+async function full(): Promise<number> {
+  const peers = findPeers(directory, flags.peers.split(",").filter(Boolean));
+  const { true: trueBundle, sleep } = bundles();
+  const machine = describeMachine(peers);
+  const single = measureLifecycle(peers, Number(flags.rounds ?? 40), { true: trueBundle, sleep }).spreads();
+  const parallel = (await measureParallel(peers, 3, Number(flags.parallel), trueBundle)).spreads();
+  const result: Result = {
+    date: new Date().toISOString().slice(0, 16),
+    machine,
+    times: { ...single, ...parallel },
+    idle: measureIdle(peers, (name) => (name === "runsc" ? RUNSC_IDLE : Number(flags.idle)), sleep),
+    memoryLimitKiB: Object.fromEntries(
+      peers
+        // It runs without cgroups here.
+        .filter(({ name }) => name !== "runsc")
+        .map((peer) => [
+          peer.name,
+          smallestMemoryLimit(peer, path.join(directory, "limited"), path.join(trueBundle, "rootfs")) ?? null,
+        ]),
+    ),
+  };
+  const verdicts = verdictsOf(result);
+  console.log(`${tableOf(result)}\n${verdictTable(verdicts)}`);
+  if (!flags["no-write"]) {
+    mkdirSync(recordDirectory, { recursive: true });
+    writeFileSync(path.join(recordDirectory, "bench.json"), `${JSON.stringify(result, null, 2)}\n`);
+    writeFileSync(path.join(recordDirectory, "bench.svg"), plotOf(result));
+    console.log("written: docs/bench/bench.json, docs/bench/bench.svg");
+  }
+  return verdicts.some(isMissed) ? 1 : 0;
+}
+
+/** A first look, and a longer one if that finds something: the machine may have been busy. */
+function short(): number {
+  const recorded = JSON.parse(readFileSync(path.join(recordDirectory, "bench.json"), "utf8")) as Result;
+  const peers = findPeers(directory, flags.peers === "" ? ["cloche", "runc", "crun"] : flags.peers.split(","));
+  const programs = bundles();
+  for (const rounds of [Number(flags.rounds ?? 10), 30]) {
+    const times = measureLifecycle(peers, rounds, programs).spreads();
+    const result: Result = { date: new Date().toISOString().slice(0, 16), machine: describeMachine(peers), times };
+    console.log(tableOf(result));
+    const worse = Object.keys(times).flatMap((what) =>
+      peers.flatMap(({ name }) => {
+        const [now, then] = [ratioOf(result, what, name), ratioOf(recorded, what, name)];
+        return name !== "cloche" && now !== undefined && then !== undefined && now > then * WORSE
+          ? [`${what}: cloche / ${name} is ${now.toFixed(2)}, was ${then.toFixed(2)}`]
+          : [];
+      }),
+    );
+    if (worse.length === 0) return 0;
+    console.log(`slower against the peers than recorded, by more than a quarter:\n${worse.join("\n")}\n`);
+  }
+  return 1;
+}

@@ -1,0 +1,52 @@
+/** The runtimes that are measured, as they are installed, and how one command of theirs is timed. */
+import { spawnSync } from "node:child_process";
+import { distDirectory } from "../helpers/runtime-path.ts";
+
+export interface Peer {
+  name: string;
+  /** Path or name, and flags that each command needs on this machine. */
+  command: readonly string[];
+  /** State root of this run. */
+  root: string;
+  /** What `--version` says in its first line. */
+  version: string;
+}
+
+/** Milliseconds after which a command counts as failed. */
+const TIMEOUT_MS = 60_000;
+
+/** cloche first, then the peers that are installed. @param only names to leave it at; all if empty */
+export function findPeers(stateRoot: string, only: readonly string[]): Peer[] {
+  const commands: Readonly<Record<string, readonly string[]>> = {
+    cloche: [`${distDirectory}/cloche`],
+    runc: ["runc"],
+    crun: ["crun"],
+    // Its other platforms need a kernel of the host's own; it cannot use this machine's cgroups, so that it does less work.
+    runsc: ["runsc", "--platform=ptrace", "--network=none", "--ignore-cgroups"],
+  };
+  return Object.entries(commands).flatMap(([name, command]) => {
+    const { stdout } = spawnSync(command[0] ?? "", ["--version"], { encoding: "utf8" });
+    const isWanted = only.length === 0 || only.includes(name);
+    const version = stdout?.split("\n", 1)[0] ?? "";
+    return isWanted && version !== "" ? [{ name, command, root: `${stateRoot}/${name}`, version }] : [];
+  });
+}
+
+/** The command line of one command. */
+export function commandLine(peer: Peer, args: readonly string[]): [program: string, args: string[]] {
+  const [program = "", ...flags] = peer.command;
+  return [program, [...flags, "--root", peer.root, ...args]];
+}
+
+/** Runs one command. @returns milliseconds until it has ended @throws Error if it fails */
+export function timeMs(peer: Peer, args: readonly string[]): number {
+  const [program, all] = commandLine(peer, args);
+  const before = process.hrtime.bigint();
+  // No pipes: the container process keeps its streams, and spawnSync reads a pipe to its end.
+  const { status, signal } = spawnSync(program, all, { stdio: "ignore", timeout: TIMEOUT_MS, killSignal: "SIGKILL" });
+  const taken = Number(process.hrtime.bigint() - before) / 1e6;
+  if (status !== 0) {
+    throw new Error(`${peer.name} ${args.join(" ")}: ${signal ?? `exit code ${status}`}`);
+  }
+  return taken;
+}
