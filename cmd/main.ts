@@ -5,6 +5,7 @@
 
 import { UsageError } from "../specutils/errors.ts";
 import { openLog } from "../specutils/log.ts";
+import { beginSpan, startSpans } from "../specutils/spans.ts";
 import type { Command } from "./command.ts";
 import { loadCommand, UnknownCommandError } from "./commands.ts";
 import { parseFlags } from "./flags.ts";
@@ -25,6 +26,9 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const { flags, positionals } = parseFlags(globalFlags, argv, "leading");
     log = openLog(logTargetOf(flags));
+    if (flags.debug === true || flags["trace-file"] !== undefined) {
+      startSpans();
+    }
     const [name, ...args] = positionals;
     if (flags.version === true) {
       return await runVersion();
@@ -32,7 +36,9 @@ async function main(argv: readonly string[]): Promise<number> {
     if (name === undefined || flags.help === true) {
       return await runHelp(name);
     }
+    const endLoading = beginSpan("load the command");
     command = await loadCommand(name === "h" ? "help" : name);
+    endLoading();
     return await runCommand(command, args, flags);
   } catch (thrown) {
     await reportFailure(thrown, log);
@@ -47,14 +53,25 @@ async function runCommand(command: Command, args: readonly string[], globals: Gl
     return await runHelp(command.name);
   }
   checkArity(command, positionals);
+  const endSettings = beginSpan("read the settings");
   const settings = await readSettings(globals, process.env, process.geteuid?.() ?? 0);
   log = openLog(settings.log);
+  endSettings();
   const { log: _, ...rest } = settings;
   const context = { ...rest, debug: log.debug, warn: log.warn };
   log.debug(`cloche ${command.name}: state root is ${JSON.stringify(settings.root)}`);
-  const exitCode = await command.run({ context, flags, args: positionals, id: positionals[0] ?? "" });
+  const endRun = beginSpan("run the command");
+  let exitCode: number | undefined;
+  try {
+    exitCode = (await command.run({ context, flags, args: positionals, id: positionals[0] ?? "" })) ?? 0;
+  } finally {
+    endRun();
+    if (log.target.isDebug || globals["trace-file"] !== undefined) {
+      (await import("./trace.ts")).tellSpans(command.name, globals["trace-file"], log.debug);
+    }
+  }
   await log.close();
-  return exitCode ?? 0;
+  return exitCode;
 }
 
 function checkArity(command: Command, args: readonly string[]): void {

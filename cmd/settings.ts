@@ -23,7 +23,12 @@ export const globalFlags = {
   },
   log: { kind: "string", value: "file", help: "append log lines to this file", fallback: "stderr" },
   "log-format": { kind: "string", choices: LOG_FORMATS, help: "format of log lines", fallback: "text" },
-  debug: { kind: "boolean", help: "log what is being done" },
+  debug: { kind: "boolean", help: "log what is being done, and how long it takes" },
+  "trace-file": {
+    kind: "string",
+    value: "file",
+    help: "append how long each step takes to this file, in the Chrome trace format",
+  },
   "systemd-cgroup": {
     kind: "boolean",
     help: 'let systemd make the cgroups; cgroupsPath then has the form "slice:prefix:name"',

@@ -22,6 +22,7 @@ import { opName, type Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { ownProcessRef, processRef } from "../specutils/process-ref.ts";
+import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
@@ -67,7 +68,9 @@ export async function makeContainer(
   mode: "create" | "run" | "run-attached",
 ): Promise<MadeContainer> {
   checkId(options.id);
+  const endPreparing = beginSpan("read and check the config");
   const prepared = await prepareCreate(context, options, mode === "run-attached");
+  endPreparing();
   const record = newRecord(options, prepared);
   if (mode === "create") record.startSocket = startSocketPath(context.root);
   try {
@@ -181,6 +184,7 @@ class Making {
   #plan(exitFd: number, startFd: number | undefined, sandboxPidfd: number | undefined): Plan {
     const { spec, rootfs, cgroup, seccomp, isolated, preserveFds, listenFds } = this.#prepared;
     const { id, bundle, noPivot, noNewKeyring } = this.#options;
+    const endPlanning = beginSpan("plan");
     const plan = planCreate({
       id,
       spec,
@@ -201,6 +205,7 @@ class Making {
       // Said once there is a container: a failure is one line, and that line is about the failure.
       warn: (message) => this.#warnings.push(message),
     });
+    endPlanning();
     this.#warnings.push(...(isolated?.warnings ?? []));
     for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
     return plan;

@@ -8,6 +8,7 @@
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { ClocheError, NotFoundError, reasonOf } from "../specutils/errors.ts";
+import { beginSpan } from "../specutils/spans.ts";
 import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
 import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
@@ -97,6 +98,7 @@ export async function withContainer<T>(
  * @throws LockError, and what `fn` throws
  */
 export async function withLock<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
+  const endLocking = beginSpan("lock");
   const release = await acquireLock(lockPath(root, id)).catch((error) => {
     if (error.code === "ENOENT") throw notFound(id);
     throw new ClocheError(
@@ -104,6 +106,7 @@ export async function withLock<T>(root: string, id: string, fn: () => T | Promis
       { cause: error },
     );
   });
+  endLocking();
   try {
     return await fn();
   } finally {
@@ -255,8 +258,10 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
 }
 
 function saveRecord(root: string, record: SavedContainer): void {
+  const endSaving = beginSpan("save the state");
   try {
     writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record));
+    endSaving();
   } catch (error) {
     throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${reasonOf(error)}`, {
       cause: error,

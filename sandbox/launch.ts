@@ -10,6 +10,7 @@ import { closeSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
 import { type ProcessRef, readProcessStat } from "../specutils/process-ref.ts";
+import { beginSpan } from "../specutils/spans.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
 import {
   memfd,
@@ -93,7 +94,9 @@ export class Conversation {
     hookOutput = () => "",
   ): Promise<SyncRequest | undefined> {
     for (;;) {
+      const endWaiting = beginSpan("wait for the helper");
       const { data, fds, pid = 0 } = receiveMessage(this.socket, MESSAGE_BYTES);
+      endWaiting();
       if (data.length < MESSAGE_BYTES) return undefined;
       const view = new DataView(data.buffer, data.byteOffset);
       const [kind, index, error, value] = [0, 4, 8, 12].map((at) => view.getUint32(at, true));
@@ -107,8 +110,10 @@ export class Conversation {
       const request: SyncRequest = { code: value ?? 0, pid, fds, op: step };
       if (request.code === until) return request;
       // Awaiting costs a turn of the event loop: only what is a promise gets one.
+      const endAnswer = beginSpan(`answer: ${step.what}`);
       const handled = handlers[request.code]?.(request);
       const reply = handled instanceof Promise ? await handled : handled;
+      endAnswer();
       if (kind !== MESSAGE.TELL) this.go(reply);
     }
   }
@@ -185,7 +190,9 @@ export function launch(plan: Plan): Launch {
     // The executable is closed by the helper as one of those that lie above the plan.
     fds.push([sync, theirs], [sync + 1, planFd], [sync + 2, executable]);
     const argv = [HELPER_NAME, String(sync), String(sync + 1)];
+    const endSpawn = beginSpan("start the helper");
     const hostPid = spawnHelper(`/proc/self/fd/${sync + 2}`, argv, [], fds);
+    endSpawn();
     return { conversation: new Conversation(ours, (index) => plan.at(index) ?? UNPLANNED), hostPid };
   } catch (error) {
     closeSync(ours);
