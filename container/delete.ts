@@ -2,9 +2,11 @@
 
 import { ClocheError, messageOf, NotFoundError } from "../specutils/errors.ts";
 import { StateFileError } from "../statefile/document.ts";
+import { statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { destroyContainer, type Remains } from "./destroy.ts";
 import { noteOomKills } from "./exit-record.ts";
+import { foreignField } from "./foreign.ts";
 import type { SavedContainer } from "./record.ts";
 import { salvageRemains } from "./salvage.ts";
 import { hookState } from "./state.ts";
@@ -54,6 +56,11 @@ export async function deleteContainer(
 }
 
 async function destroy(context: Context, record: SavedContainer): Promise<void> {
+  const foreign = foreignField(record);
+  if (foreign !== undefined) {
+    const path = statePath(context.root, record.sandboxId, record.id);
+    throw new StateFileError(`${foreign}: names what is not the container's`, path, "");
+  }
   try {
     if (record.hasMembers === true) {
       const { endMembers } = await import("./members.ts");

@@ -9,10 +9,10 @@
  * Twin: `sandbox/init/sandbox.c`, which writes it.
  */
 
-import { readFileSync } from "node:fs";
 import { oomKillCount } from "../sandbox/cgroups/oom-kills.ts";
 import type { ProcessRef } from "../specutils/process-ref.ts";
 import { zombieStatus } from "../specutils/process-ref.ts";
+import { readText } from "../statefile/document.ts";
 import { type ExitRecord, hasCgroup, type SavedContainer } from "./record.ts";
 
 /** signal(7). Not out of node:os, which takes 0.3 ms to load, in commands that need nothing else of it. */
@@ -20,14 +20,12 @@ const SIGKILL = 9;
 
 /** Reads the exit file at `path`; undefined when nothing, or only a part of a line, has been written yet. */
 export function readExitRecord(path: string): ExitRecord | undefined {
-  let text: string;
   try {
-    text = readFileSync(path, "latin1");
+    return parseExitRecord(readText(path) ?? "");
   } catch {
-    // Not there: the sandbox process was killed before it could write, or has not got to it.
+    // Something else is in its place: then it is not known how the process ended.
     return undefined;
   }
-  return parseExitRecord(text);
 }
 
 /** Parses the first line of an exit file; undefined when it is not complete or not in the form above. */

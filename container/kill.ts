@@ -1,7 +1,7 @@
 /** `kill`: a signal to a container (runtime.md#kill). */
 
 import { constants } from "node:os";
-import { messageOf } from "../specutils/errors.ts";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { noteOomKills } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
@@ -51,6 +51,10 @@ async function signalContainer(record: SavedContainer, signal: number): Promise<
 
 async function signalAll(record: SavedContainer, signal: number): Promise<void> {
   if (hasCgroup(record)) {
+    const { foreignField } = await import("./foreign.ts");
+    if (foreignField({ cgroup: record.cgroup }) !== undefined) {
+      throw new ClocheError(`cannot kill container ${JSON.stringify(record.id)}: its saved cgroup is not its own`);
+    }
     const { killCgroup } = await import("../sandbox/cgroups/members.ts");
     killCgroup(record.cgroup, signal);
   } else if (record.process !== undefined) {

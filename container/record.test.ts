@@ -20,7 +20,7 @@ const full: Required<SavedContainer> = {
   oomScoreAdj: -500,
   spawnOomScoreAdj: 0,
   hasMembers: true,
-  cgroup: { driver: "cgroupfs", version: "v1", path: "/c1", dirs: { pids: "/x" }, owned: ["/x"] },
+  cgroup: { driver: "cgroupfs", version: "v1", path: "/c1", dirs: { pids: "/x/c1" }, owned: ["/x/c1"] },
   isolation: { level: "sandboxed", range: { uid: 100000, gid: 100000 }, allowed: ["bpf"] },
   hooks: { poststop: [{ path: "/bin/true", args: ["true"], env: ["A=B"], timeout: 1 }] },
   seccompFilter: "key",
@@ -36,7 +36,7 @@ const full: Required<SavedContainer> = {
   pausedAt: "2026-01-01T00:00:00.000000000Z",
   resumedAt: "2026-01-01T00:00:00.000000000Z",
   oomKillsBefore: 1,
-  startSocket: "/x",
+  startSocket: "/r/start-1-2",
   pausedFrom: "created",
 };
 
@@ -124,5 +124,6 @@ test("salvageRemains finds whole fields in a file cut at any place, and nothing 
     }
   }
   rmSync(root, { recursive: true });
-  expect([...found]).toEqual(["process", "sandbox", "cgroup", "isolation"]);
+  const salvaged = ["cgroup", "isolation", "process", "reservedCgroupDirs", "sandbox", "startSocket"];
+  expect([...found].sort()).toEqual(salvaged);
 });

@@ -10,6 +10,7 @@ import type { ProcessRef } from "../specutils/process-ref.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Hooks, Status } from "../specutils/spec.ts";
 import { isObject, parseDocument, StateFileError } from "../statefile/document.ts";
+import { parseStateName } from "../statefile/names.ts";
 import type { SavedIsolation } from "./isolation.ts";
 
 export type { ProcessRef } from "../specutils/process-ref.ts";
@@ -101,7 +102,7 @@ const STATUSES: readonly unknown[] = ["creating", "created", "running", "paused"
  */
 export function parseRecord(path: string, text: string): SavedContainer {
   const value = parseDocument(path, text, RECORD_VERSION);
-  const wrong = firstWrongField(value);
+  const wrong = firstWrongField(value) ?? misplacedField(value, path);
   if (wrong !== undefined) throw new StateFileError(`${wrong}: not what cloche saves there`, path, text);
   return value as unknown as SavedContainer;
 }
@@ -115,12 +116,24 @@ const optional =
   (value) =>
     value === undefined || check(value);
 const isStringMap: Check = (value) => isObject(value) && Object.values(value).every(isString);
-const isStringArray: Check = (value) => Array.isArray(value) && value.every(isString);
+/** Whether a value out of JSON is a list of strings. */
+export const isStringArray: Check = (value) => Array.isArray(value) && value.every(isString);
 const isInteger: Check = (value) => Number.isInteger(value);
 
+/** The kernel's PID_MAX_LIMIT (proc_sys_kernel(5)). */
+const MAX_PID = 2 ** 22;
+
 /** A pid below 1 must never come from a file: kill(2) takes 0 and negative numbers for whole groups of processes. */
-export const isProcessRef: Check = (value) =>
-  isObject(value) && isInteger(value["pid"]) && Number(value["pid"]) > 0 && /^\d+$/.test(String(value["startTime"]));
+const isAnyProcessRef: Check = (value) =>
+  isObject(value) &&
+  isInteger(value["pid"]) &&
+  Number(value["pid"]) > 0 &&
+  Number(value["pid"]) <= MAX_PID &&
+  typeof value["startTime"] === "string" &&
+  /^\d+$/.test(value["startTime"]);
+
+/** Of a container, PID 1 can never be: it is that of whoever runs us. */
+export const isProcessRef: Check = (value) => isAnyProcessRef(value) && isObject(value) && value["pid"] !== 1;
 
 const isExit: Check = (value) =>
   isObject(value) &&
@@ -129,14 +142,27 @@ const isExit: Check = (value) =>
   (value["exitCode"] === undefined) !== (value["signal"] === undefined) &&
   (value["reason"] === undefined || value["reason"] === "oom-killed");
 
-/** Whether a value out of JSON has what is used of a CgroupRef. */
-export const isCgroup: Check = (value) =>
-  isObject(value) &&
-  isString(value["driver"]) &&
-  isString(value["version"]) &&
-  isString(value["path"]) &&
-  isStringMap(value["dirs"]) &&
-  isStringArray(value["owned"]);
+/** Whether a value out of JSON can be a CgroupRef: what it names lies below the mount point of a hierarchy. */
+export const isCgroup: Check = (value) => {
+  if (!isObject(value) || !isString(value["path"]) || !isStringMap(value["dirs"]) || !isStringArray(value["owned"]))
+    return false;
+  const { driver, version, path, unit } = value;
+  const [dirs, owned] = [Object.values(value["dirs"] as CgroupRef["dirs"]), value["owned"] as string[]];
+  if (driver === "disabled") return dirs.length === 0 && owned.length === 0;
+  return (
+    (driver === "cgroupfs" || driver === "systemd") &&
+    (version === "v1" || version === "v2") &&
+    optional((name) => isString(name) && path === `${path}`.replace(/[^/]*$/, String(name)))(unit) &&
+    /^(\/(?!\.{1,2}(\/|$))[^/]+)+$/.test(String(path)) &&
+    dirs.every((dir) => dir.startsWith("/") && dir.endsWith(String(path))) &&
+    owned.every((made) => dirs.some((dir) => isBetween(dir.slice(0, -String(path).length), made, dir)))
+  );
+};
+
+/** Whether `path` is `below` or one of its parents up to, and without, `above`. */
+function isBetween(above: string, path: string, below: string): boolean {
+  return path.length > above.length && `${below}/`.startsWith(`${path}/`);
+}
 
 /** Ids that are none would be taken for another range, or for root's. */
 const isRange: Check = (value) =>
@@ -160,6 +186,20 @@ const isHookList: Check = (value) => Array.isArray(value) && value.every(isHook)
 const isHooks: Check = (value) =>
   isObject(value) && optional(isHookList)(value["poststart"]) && optional(isHookList)(value["poststop"]);
 
+const isProcessSettings: Check = (value) =>
+  isObject(value) &&
+  optional((personality) => isObject(personality) && isString(personality["domain"]))(value["personality"]) &&
+  optional(
+    (policy) =>
+      isObject(policy) &&
+      isString(policy["mode"]) &&
+      optional(isString)(policy["nodes"]) &&
+      optional(isStringArray)(policy["flags"]),
+  )(value["memoryPolicy"]);
+
+/** Whether a value out of JSON is the path of a start socket, which `delete` removes. */
+export const isStartSocket: Check = (value) => isString(value) && /^\/.*\/start-\d+-\d+$/.test(String(value));
+
 /** One entry per field, so that a field cannot be added to the record without saying what it must look like. */
 const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   version: (value) => value === RECORD_VERSION,
@@ -171,7 +211,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   created: isString,
   annotations: isStringMap,
   status: (value) => STATUSES.includes(value),
-  creator: optional(isProcessRef),
+  creator: optional(isAnyProcessRef),
   process: optional(isProcessRef),
   sandbox: optional(isProcessRef),
   oomScoreAdj: optional(isInteger),
@@ -183,13 +223,13 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   ownUserNamespace: isBoolean,
   isolation: optional(isIsolation),
   hooks: optional(isHooks),
-  seccompFilter: optional(isString),
+  seccompFilter: optional((value) => isString(value) && /^[\w-]+$/.test(String(value))),
   seccompListener: optional(
     (value) => isObject(value) && isString(value["path"]) && optional(isString)(value["metadata"]),
   ),
   hasStartSteps: optional(isBoolean),
   intelRdtDir: optional(isString),
-  linux: optional(isObject),
+  linux: optional(isProcessSettings),
   intelRdtTasks: optional(isStringArray),
   exit: optional(isExit),
   startFailure: optional(isString),
@@ -197,7 +237,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   pausedAt: optional(isString),
   resumedAt: optional(isString),
   oomKillsBefore: optional(isInteger),
-  startSocket: optional(isString),
+  startSocket: optional(isStartSocket),
   pausedFrom: optional((value) => value === "created" || value === "running"),
 };
 
@@ -206,6 +246,13 @@ function firstWrongField(value: Record<string, unknown>): string | undefined {
     if (!check(value[field])) return field;
   }
   return undefined;
+}
+
+/** A file under another container's name would change that one. */
+function misplacedField(value: Record<string, unknown>, path: string): string | undefined {
+  const key = parseStateName(path.slice(path.lastIndexOf("/") + 1));
+  if (value["id"] !== key?.id) return "id";
+  return value["sandboxId"] === key?.sandboxId ? undefined : "sandboxId";
 }
 
 /** Whether the container has a cgroup of its own to find its processes by. */
@@ -230,6 +277,6 @@ export function refreshRecord(record: SavedContainer, readExit: (process: Proces
 }
 
 function isOver(record: SavedContainer): boolean {
-  if (record.status === "creating") return record.creator !== undefined && !isAlive(record.creator);
+  if (record.status === "creating") return record.creator === undefined || !isAlive(record.creator);
   return record.process === undefined || !isAlive(record.process);
 }

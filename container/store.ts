@@ -246,15 +246,21 @@ function listFiles(root: string): string[] {
 }
 
 function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; text: string } {
-  const text = readText(statePath(root, key.sandboxId, key.id));
-  if (text === undefined) throw notFound(key.id);
-  const record = parseRecord(statePath(root, key.sandboxId, key.id), text);
+  const path = statePath(root, key.sandboxId, key.id);
   const exitFile = exitPath(root, key.sandboxId, key.id);
-  refreshRecord(record, (process) => {
-    const exit = readExitRecord(exitFile) ?? exitOfZombie(process);
-    return exit && explainExit(exit, record);
-  });
-  return { record, text };
+  for (;;) {
+    const text = readText(path);
+    if (text === undefined) throw notFound(key.id);
+    const record = parseRecord(path, text);
+    const wasCreating = record.status === "creating";
+    refreshRecord(record, (process) => {
+      const exit = readExitRecord(exitFile) ?? exitOfZombie(process);
+      return exit && explainExit(exit, record);
+    });
+    // Its creator may have finished and gone between the two looks: then what it has saved is what counts.
+    if (wasCreating && record.status === "stopped" && readText(path) !== text) continue;
+    return { record, text };
+  }
 }
 
 function saveRecord(root: string, record: SavedContainer): void {

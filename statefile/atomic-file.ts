@@ -9,9 +9,9 @@
  * state root is on a tmpfs (/run) as a rule. A writer that is killed at any moment leaves the old text or the new one.
  */
 
-import { closeSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, openSync, renameSync, rmdirSync, unlinkSync, writeSync } from "node:fs";
 
-/** Where `writeFileAtomic` writes before it renames. A writer that is killed leaves it behind; the next one reuses it. */
+/** Where `writeFileAtomic` writes before it renames. A writer that is killed leaves it behind; the next one replaces it. */
 export function temporaryPath(path: string): string {
   return `${path}.tmp`;
 }
@@ -25,7 +25,7 @@ export function temporaryPath(path: string): string {
 export function writeFileAtomic(path: string, text: string): void {
   const temporary = temporaryPath(path);
   try {
-    const fd = openSync(temporary, "w", 0o600);
+    const fd = openNew(temporary);
     try {
       writeAll(fd, new TextEncoder().encode(text));
     } finally {
@@ -38,12 +38,25 @@ export function writeFileAtomic(path: string, text: string): void {
   }
 }
 
-/** Removes a file if it is there. */
+/** Removes a file, or an empty directory in its place, if it is there. */
 export function removeFile(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EISDIR") rmdirSync(path);
+    else if (code !== "ENOENT") throw error;
+  }
+}
+
+/** Never through what is there already: that may be a link. */
+function openNew(path: string): number {
+  try {
+    return openSync(path, "wx", 0o600);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    removeFile(path);
+    return openSync(path, "wx", 0o600);
   }
 }
 

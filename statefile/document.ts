@@ -4,7 +4,7 @@
  * A file from a newer version is refused, because its fields may mean something else; nothing is guessed.
  */
 
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ClocheError, reasonOf } from "../specutils/errors.ts";
 
 /** A state file is there and cannot be used. `path` is where it lies, `text` what could be read of it. */
@@ -20,14 +20,25 @@ export class StateFileError extends ClocheError {
   }
 }
 
-/** The text of a state file; undefined when there is none. @throws StateFileError when it cannot be read */
+/**
+ * The text of a state file; undefined when there is none.
+ *
+ * @throws StateFileError when it cannot be read, or is no regular file: a FIFO would keep its readers waiting for ever, and
+ *   a link leads to what is not ours
+ */
 export function readText(path: string): string | undefined {
+  let fd: number | undefined;
   try {
-    return readFileSync(path, "utf8");
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if (fstatSync(fd).isFile()) return readFileSync(fd, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new StateFileError(reasonOf(error), path, "", { cause: error });
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    if (code !== "ELOOP" && code !== "ENXIO") throw new StateFileError(reasonOf(error), path, "", { cause: error });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
+  throw new StateFileError("it is no regular file", path, "");
 }
 
 /**

@@ -11,7 +11,7 @@
  * commands at a time: the set stays small, since commands that have ended are dropped from it.
  */
 import type { Event } from "./history.ts";
-import { afterKill, ownSteps, type Pending, type Phase, type State, stepsOf } from "./model.ts";
+import { afterKill, onlyLooks, ownSteps, type Pending, type Phase, type State, stepsOf } from "./model.ts";
 
 interface Possibility {
   state: State;
@@ -25,6 +25,9 @@ export interface Contradiction {
   before: Event[];
   states: string[];
 }
+
+/** More than this is no possibility to be followed on any machine. */
+const MOST_POSSIBILITIES = 200_000;
 
 /** How many events before a contradiction are worth to be read. */
 const SHOWN = 12;
@@ -74,7 +77,13 @@ function closed(possible: readonly Possibility[], pending: ReadonlyMap<number, P
     const key = keyOf(one);
     if (found.has(key)) continue;
     found.set(key, one);
+    if (found.size > MOST_POSSIBILITIES) throw new Error(`too much at once: ${pending.size} commands on one container`);
     const { state, phases } = one;
+    const looked = afterLooking(one, pending);
+    if (looked !== undefined) {
+      todo.push(looked);
+      continue;
+    }
     for (const next of ownSteps(state)) todo.push({ state: next, phases });
     for (const [index, phase] of phases) {
       const command = pending.get(index);
@@ -85,6 +94,22 @@ function closed(possible: readonly Possibility[], pending: ReadonlyMap<number, P
     }
   }
   return [...found.values()];
+}
+
+/**
+ * The same with every command done that only looks, and sees now what it is going to answer: it changes nothing for others, so
+ * nothing is lost by letting it look at once, and the possibilities do not multiply by when it did.
+ */
+function afterLooking({ state, phases }: Possibility, pending: ReadonlyMap<number, Pending>): Possibility | undefined {
+  let after: Map<number, Phase> | undefined;
+  for (const [index, phase] of phases) {
+    const command = pending.get(index);
+    if (phase === "done" || command === undefined || !onlyLooks(command)) continue;
+    if (stepsOf(command, phase, state).length === 0) continue;
+    after ??= new Map(phases);
+    after.set(index, "done");
+  }
+  return after && { state, phases: after };
 }
 
 function withoutEnded({ state, phases }: Possibility, ended: Pending | undefined): Possibility[] {

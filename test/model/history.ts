@@ -64,8 +64,9 @@ export interface Entry {
 /** The entry as events: for a `list` one for each of `ids`. @throws Error for output that no command may print */
 export function eventsOf(entry: Entry, ids: readonly string[]): Event[] {
   const { command, id, from, to } = entry;
+  // What was killed while it looked has told nothing and changed nothing.
+  if (entry.wasKilled && ["list", "state", "exec", "signal"].includes(command)) return [];
   if (command !== "list") return [{ command, id, from, to, answer: answerOf(entry) }];
-  if (entry.wasKilled) return [];
   if (entry.exitCode !== 0 || entry.stderr !== "") throw new Error(`list: ${JSON.stringify(entry)}`);
   const listed = new Map(seenIn(entry).map((container) => [container.id, container]));
   return ids.map((each) => {

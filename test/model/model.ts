@@ -70,6 +70,12 @@ export function stepsOf(pending: Pending, phase: Phase, state: State): Step[] {
   }
 }
 
+/** Whether all that a command can do, given its answer, changes nothing and is done in one step. */
+export function onlyLooks({ command, answer }: Pending): boolean {
+  if (answer.kind === "failed" || answer.kind === "killed") return false;
+  return answer.kind !== "ok" || command === "exec" || command === "signal";
+}
+
 /** What the death of a command's process may do to the container: what waits for it, ends. */
 export function afterKill({ index, command }: Pending, phase: Phase, state: State): State[] {
   if (state === undefined) return [state];
