@@ -1,6 +1,6 @@
 /** Being told when a container runs out of memory. */
 
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
 import { drain, IN, Inotify, O_NONBLOCK_CLOEXEC } from "../../specutils/inotify.ts";
 import { NR, sys, throwErrno } from "../../specutils/syscall.ts";
 import { errorCode, writeValue } from "./files.ts";
@@ -16,10 +16,10 @@ export interface OomWatch {
   close(): void;
 }
 
-/** Watches for the OOM killer's work; undefined on a host without memory controller. @throws SyscallError */
+/** Watches for the OOM killer's work; undefined where there is no memory controller, or no such cgroup. @throws SyscallError */
 export function watchOom(ref: CgroupRef): OomWatch | undefined {
   const dir = ref.version === "v2" ? ref.dirs[""] : ref.dirs["memory"];
-  if (dir === undefined) return undefined;
+  if (dir === undefined || !existsSync(dir)) return undefined;
   return ref.version === "v2" ? watchEvents(ref, dir) : watchEventfd(dir);
 }
 
