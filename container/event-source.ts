@@ -26,21 +26,22 @@ export class EventSource {
   #hasToldExit: boolean;
   #hasLooked = false;
 
-  private constructor(follower: Follower, isNew: boolean) {
+  private constructor(follower: Follower, known: SavedContainer, isNew: boolean) {
     this.#follower = follower;
     this.#isCreated = !isNew;
-    this.#told = isNew ? {} : follower.record;
-    this.#hasToldExit = !isNew && follower.isOver;
+    this.#told = isNew ? {} : known;
+    this.#hasToldExit = !isNew && known.status === "stopped";
   }
 
   /**
    * Begins to watch a container.
    *
-   * @param isNew whether its creation and all that came after it is still to be told
+   * @param known what is known of it by whoever is to be told of what comes after that
+   * @param isNew whether nothing is known of it, its creation included
    * @throws NotFoundError, StateFileError, SyscallError
    */
-  static async open(root: string, id: string, isNew: boolean): Promise<EventSource> {
-    const source = new EventSource(await Follower.open(root, id, "everything"), isNew);
+  static async open(root: string, known: SavedContainer, isNew: boolean): Promise<EventSource> {
+    const source = new EventSource(await Follower.open(root, known.id, "everything"), known, isNew);
     try {
       await source.#watchOom();
       return source;

@@ -80,11 +80,12 @@ class Watch {
 
   /** Watches those of `members` that it does not watch yet. */
   async add(members: readonly SavedContainer[], areNew: boolean): Promise<void> {
-    for (const { id, created, status } of members) {
-      if (this.#known.has(`${id} ${created}`)) continue;
-      this.#known.add(`${id} ${created}`);
+    for (const member of members) {
+      const key = `${member.id} ${member.created}`;
+      if (this.#known.has(key)) continue;
+      this.#known.add(key);
       try {
-        this.#sources.push(await EventSource.open(this.#context.root, id, areNew || status === "creating"));
+        this.#sources.push(await EventSource.open(this.#context.root, member, areNew || member.status === "creating"));
       } catch (error) {
         // Of a sandbox's containers one may be deleted while we look at the others.
         if (!(error instanceof NotFoundError) || this.#arrivals === undefined) throw error;
