@@ -2,6 +2,7 @@
 import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";
 import { field, type Gofer, longField, REPLY, REQUEST, replyAttr, withNode } from "./gofer.ts";
+import { O_WRONLY } from "./host.ts";
 import { FATTR, STATX_OUT } from "./protocol.ts";
 
 /** struct fuse_setattr_in. */
@@ -39,7 +40,7 @@ export function setattr(gofer: Gofer): number {
     const { host } = gofer;
     const valid = field(gofer, SET.VALID);
     let result = 0;
-    if ((valid & FATTR.SIZE) !== 0) result = host.truncate(fd, longField(gofer, SET.SIZE));
+    if ((valid & FATTR.SIZE) !== 0) result = resize(gofer, fd, valid);
     if (result >= 0 && (valid & (FATTR.UID | FATTR.GID)) !== 0) {
       const uid = (valid & FATTR.UID) !== 0 ? field(gofer, SET.UID) : -1;
       const gid = (valid & FATTR.GID) !== 0 ? field(gofer, SET.GID) : -1;
@@ -50,6 +51,17 @@ export function setattr(gofer: Gofer): number {
     if (result >= 0) result = host.stat(fd);
     return result < 0 ? result : replyAttr(gofer);
   });
+}
+
+/** ftruncate(2) moves the times in any case, truncate(2) only if there is another size: the handle says which it was. */
+function resize(gofer: Gofer, fd: number, valid: number): number {
+  const size = longField(gofer, SET.SIZE);
+  if ((valid & FATTR.FH) === 0) return gofer.host.truncate(fd, size);
+  const opened = gofer.host.reopen(fd, O_WRONLY);
+  if (opened < 0) return opened;
+  const result = sys(NR.ftruncate, opened, size);
+  gofer.host.close(opened);
+  return result;
 }
 
 /** The kernel has checked whether the caller may set set-group-ID; the host must not check the gofer instead. */

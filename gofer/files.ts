@@ -4,6 +4,7 @@ import { AT, MAX_TRANSFER } from "./arena.ts";
 import {
   actAsCaller,
   addressIn,
+  expireAttributes,
   field,
   type Gofer,
   longField,
@@ -53,11 +54,18 @@ export function open(gofer: Gofer): number {
     // Opening a FIFO or a device would block, or do something: the kernel opens those itself and does not ask.
     if (gofer.nodes.types[node] !== TYPE.regular) return -EINVAL;
     if ((flags & O_TRUNC) !== 0) {
-      const result = gofer.host.truncate(fd, 0);
+      const result = empty(gofer, fd, flags);
       if (result < 0) return result;
     }
     return replyOpen(gofer, REPLY, node, fd, flags);
   });
+}
+
+/** What O_TRUNC does, and by it: truncate(2) leaves the times of an empty file alone on some file systems. */
+function empty({ host }: Gofer, fd: number, flags: number): number {
+  const opened = host.reopen(fd, (flags & O_ACCMODE) | O_TRUNC);
+  if (opened >= 0) host.close(opened);
+  return opened;
 }
 
 /** A struct fuse_open_out: passed through, or with a descriptor of the gofer's as the file handle. */
@@ -101,7 +109,10 @@ export function create(gofer: Gofer): number {
     // The host has made it since the kernel looked: an opening like any other.
     const existing = host.openPathAt(parentFd, address);
     if (existing < 0) return existing;
-    return replyCreated(gofer, existing, flags, () => nodes.seen(parent, name));
+    const truncated = (flags & O_TRUNC) === 0 ? 0 : empty(gofer, existing, flags);
+    if (truncated >= 0) return replyCreated(gofer, existing, flags, () => nodes.seen(parent, name));
+    host.close(existing);
+    return truncated;
   });
 }
 
@@ -144,8 +155,7 @@ function replyCreated(gofer: Gofer, fd: number, flags: number, nodeOfStat: () =>
   const node = nodeOfStat();
   putEntry(gofer, REPLY, node);
   if (nodes.fds[node] !== fd) nodes.keep(node, fd);
-  const truncated = (flags & O_TRUNC) === 0 ? 0 : host.truncate(nodes.fd(node), 0);
-  const result = truncated < 0 ? truncated : replyOpen(gofer, REPLY + ENTRY.BYTES, node, nodes.fd(node), flags);
+  const result = replyOpen(gofer, REPLY + ENTRY.BYTES, node, nodes.fd(node), flags);
   if (result >= 0) return ENTRY.BYTES + result;
   nodes.forget(node, 1);
   return result;
@@ -215,9 +225,13 @@ export function fsync(gofer: Gofer): number {
 
 /** struct fuse_fallocate_in. */
 export function fallocate(gofer: Gofer): number {
-  return withOpened(gofer, nodeOf(gofer), field(gofer, 0), O_WRONLY, (fd) =>
+  const node = nodeOf(gofer);
+  const result = withOpened(gofer, node, field(gofer, 0), O_WRONLY, (fd) =>
     sys(NR.fallocate, fd, field(gofer, 24), longField(gofer, 8), longField(gofer, 16)),
   );
+  // Also one that fails can have taken set-user-ID away, which the kernel does not expect.
+  if (result < 0) expireAttributes(gofer, node);
+  return result;
 }
 
 /** struct fuse_lseek_in: SEEK_DATA and SEEK_HOLE, the kernel does the others. */
@@ -242,6 +256,8 @@ export function copyFileRange(gofer: Gofer): number {
       const offsets = arena.base + AT.scratch;
       const copied = sys(NR.copy_file_range, from, offsets, to, offsets + 8, longField(gofer, COPY.LENGTH), 0);
       if (copied < 0) return copied;
+      // What was read from has another access time now, which the kernel does not expect.
+      expireAttributes(gofer, nodeOf(gofer));
       // The older form of the reply has 32 bits, and as many of padding: one layout serves both.
       arena.setU64(REPLY, copied);
       return 8;

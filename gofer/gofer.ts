@@ -2,12 +2,13 @@
  * What all operations of one gofer share, and the parts of requests and replies that several have. An operation is a function
  * of this; it returns the length of its reply's payload, or `-errno`, or {@link NO_REPLY}.
  */
+import { NR, sys } from "../specutils/syscall.ts";
 import { type Arena, AT } from "./arena.ts";
 import type { Directories } from "./directories.ts";
 import { EINVAL, type Host, STAT, STAT_DEV, STAT_TIME } from "./host.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Passthrough } from "./passthrough.ts";
-import { ATTR_OUT, ENTRY, IN, OUT } from "./protocol.ts";
+import { ATTR_OUT, ENTRY, IN, NOTIFY_INVAL_INODE, OUT } from "./protocol.ts";
 
 /** Offset of a request's payload in the arena, and of a reply's. */
 export const REQUEST = AT.request + IN.BYTES;
@@ -17,6 +18,7 @@ export const REPLY = AT.reply + OUT.BYTES;
 export const NO_REPLY = 0x7fffffff;
 
 export interface Gofer {
+  readonly fuseFd: number;
   readonly arena: Arena;
   readonly host: Host;
   readonly nodes: Nodes;
@@ -61,7 +63,7 @@ export function actAsCaller({ arena, host }: Gofer, umask: number): void {
  */
 export function nameAt({ arena }: Gofer, offset: number): string | undefined {
   const name = arena.textAt(REQUEST + offset);
-  const isWrong = name === "" || name.length > 255 || name === "." || name === ".." || name.includes("/");
+  const isWrong = name === "" || name === "." || name === ".." || name.includes("/");
   return isWrong ? undefined : name;
 }
 
@@ -127,6 +129,18 @@ export function replyAttr({ arena, validSeconds, validNanoseconds }: Gofer): num
   arena.u32[to + 3] = 0;
   putAttr(arena, REPLY + ATTR_OUT.ATTR);
   return ATTR_OUT.BYTES;
+}
+
+/** Tells the kernel that it has to ask for the attributes of a node again. */
+export function expireAttributes({ arena, fuseFd }: Gofer, node: number): void {
+  const at = AT.scratch >> 2;
+  arena.u32.fill(0, at, at + 10);
+  arena.u32[at] = OUT.BYTES + NOTIFY_INVAL_INODE.BYTES;
+  arena.u32[at + 1] = NOTIFY_INVAL_INODE.CODE;
+  arena.u32[at + 4] = node;
+  // An offset below 0: the attributes alone. The kernel may have forgotten the node by now, which is as good.
+  arena.i32.fill(-1, at + 6, at + 8);
+  sys(NR.write, fuseFd, arena.base + AT.scratch, OUT.BYTES + NOTIFY_INVAL_INODE.BYTES);
 }
 
 /** Runs `body` with the node's descriptor, for operations on one node. */

@@ -63,7 +63,7 @@ function makeGofer(
   const nodes = new Nodes(host, treeFd, maxNodeFds(arena), isOverlay, forgotten);
   const validSeconds = Math.floor(options.validMs / 1000);
   const validNanoseconds = (options.validMs % 1000) * 1e6;
-  return { arena, host, nodes, passthrough, directories, validSeconds, validNanoseconds };
+  return { fuseFd, arena, host, nodes, passthrough, directories, validSeconds, validNanoseconds };
 }
 
 /** Raises the limit of descriptors as far as it goes, and returns how many are for nodes. */

@@ -80,8 +80,13 @@ export function listxattr(gofer: Gofer): number {
 
 export function removexattr(gofer: Gofer): number {
   const { arena, host } = gofer;
-  const refused = refusal(arena.textAt(REQUEST), "write");
-  return refused !== 0 ? refused : withNode(gofer, (fd) => host.removeXattr(fd, addressIn(gofer, 0)));
+  const name = arena.textAt(REQUEST);
+  const refused = refusal(name, "write");
+  if (refused !== 0) return refused;
+  return withNode(gofer, (fd) => {
+    const remove = () => host.removeXattr(fd, addressIn(gofer, 0));
+    return name === ACL_ACCESS ? host.withFsetid(remove) : remove();
+  });
 }
 
 /** struct fuse_getxattr_out. */

@@ -58,6 +58,8 @@ const requirements = {
   /** Pure v2: every controller in the unified hierarchy. */
   cgroup2: () => existsSync("/sys/fs/cgroup/cgroup.controllers"),
   systemd: () => existsSync("/run/systemd/system"),
+  /** A kernel with the new mount calls is taken for granted, its FUSE is not. */
+  fuse: () => existsSync("/dev/fuse"),
   apparmor: () => existsSync("/sys/kernel/security/apparmor/profiles"),
   selinux: () => existsSync("/sys/fs/selinux/enforce"),
   CAP_SYS_ADMIN: () => hasCapability(21),
