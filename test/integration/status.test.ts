@@ -64,7 +64,15 @@ async function containerThatIs(runtime: Runtime, status: Exclude<Status, "creati
   if (status === "paused") runtime.ok(["pause", id]);
   if (status === "stopped") runtime.ok(["kill", id, "KILL"]);
   await runtime.reaches(id, status);
+  if (status === "stopped") await isReaped(runtime);
   return id;
+}
+
+/** Waits until the sandbox process has written down how the container ended: that comes by itself, and is no operation's doing. */
+async function isReaped(runtime: Runtime): Promise<void> {
+  const isOver = () => !/^process /m.test(snapshot(runtime)) && !/\.exit: $/m.test(snapshot(runtime));
+  // Where nobody reaps orphans it does not come, and nothing changes.
+  await waitFor("it is reaped", isOver, 2000).catch(() => undefined);
 }
 
 /** A container whose `create` waits in a hook until `release` is called; `ended` is its exit code and what it said. */
