@@ -1,7 +1,8 @@
 /** The environment of a container's program: config.json's, and what it must have besides. */
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import type { Process } from "../specutils/spec.ts";
+import path from "node:path";
+import type { Process, Spec } from "../specutils/spec.ts";
 import { O_CLOEXEC, O_PATH } from "../specutils/syscall/constants.ts";
 import { openat2 } from "../specutils/syscall.ts";
 
@@ -11,16 +12,37 @@ const RESOLVE_IN_ROOT = 0x10;
 /** Above any real /etc/passwd; what comes after is not looked at. */
 const MAX_PASSWD_BYTES = 1 << 20;
 
+/** A file below a directory that strangers may have filled: it is walked to as such. */
+export interface FilePlace {
+  root: string;
+  file: string;
+}
+
+/** /etc/passwd below a container's root. */
+export function passwdIn(root: string): FilePlace {
+  return { root, file: "etc/passwd" };
+}
+
+/**
+ * Where the /etc/passwd of a container that has no mounts yet will come from: podman binds one of its own there when the image
+ * does not know the user.
+ */
+export function passwdOf(spec: Spec, bundle: string, rootfs: string): FilePlace {
+  const mount = spec.mounts?.findLast(({ destination }) => path.posix.normalize(destination) === "/etc/passwd");
+  if (mount?.source === undefined || !mount.options?.some((option) => /^r?bind$/.test(option))) return passwdIn(rootfs);
+  return { root: "/", file: path.resolve(bundle, mount.source).slice(1) };
+}
+
 /**
  * The whole environment: `process.env`, HOME when it is missing (as runc and crun do), and LISTEN_FDS for a program that
  * gets sockets from systemd or podman (sd_listen_fds(3)).
  *
- * @param root the container's root on the host, which the container may have filled: it is walked as such
+ * @param passwd where the container's /etc/passwd is on the host
  * @param listenFds number of sockets that the caller passes on
  */
-export function programEnvironment(process: Process, root: string, listenFds: number): string[] {
+export function programEnvironment(process: Process, passwd: FilePlace, listenFds: number): string[] {
   const env = [...(process.env ?? [])];
-  if (!env.some((entry) => entry.startsWith("HOME="))) env.push(`HOME=${homeOf(root, process.user.uid)}`);
+  if (!env.some((entry) => entry.startsWith("HOME="))) env.push(`HOME=${homeOf(passwd, process.user.uid)}`);
   if (listenFds > 0) env.push(`LISTEN_FDS=${listenFds}`, "LISTEN_PID=1");
   return env;
 }
@@ -31,9 +53,9 @@ export function inheritedListenFds(): number {
   return /^\d{1,3}$/.test(text) ? Number(text) : 0;
 }
 
-/** The home directory of `uid` in the root's /etc/passwd; `/` when it has none, as login(1) does. */
-function homeOf(root: string, uid: number): string {
-  const line = readPasswd(root)
+/** The home directory of `uid` in /etc/passwd; `/` when it has none, as login(1) does. */
+function homeOf(passwd: FilePlace, uid: number): string {
+  const line = readPasswd(passwd)
     .split("\n")
     .find((entry) => entry.split(":")[2] === String(uid));
   const home = line?.split(":")[5] ?? "";
@@ -41,8 +63,8 @@ function homeOf(root: string, uid: number): string {
   return home === "" || home.includes("\0") ? "/" : home;
 }
 
-function readPasswd(root: string): string {
-  const fd = openRegularFile(root, "etc/passwd");
+function readPasswd({ root, file }: FilePlace): string {
+  const fd = openRegularFile(root, file);
   if (fd === undefined) return ""; // images from scratch have none
   try {
     const bytes = Buffer.alloc(Math.min(fstatSync(fd).size, MAX_PASSWD_BYTES));

@@ -18,7 +18,7 @@ import { removeFile } from "../statefile/atomic-file.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
-import { inheritedListenFds, programEnvironment } from "./environment.ts";
+import { inheritedListenFds, passwdIn, programEnvironment } from "./environment.ts";
 import { currentLimit } from "./limits.ts";
 import { writePidFile } from "./pid-file.ts";
 import { checkPreserved, checkTerminal, seccompCache } from "./prepare.ts";
@@ -84,7 +84,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       pid,
       pidfd,
       process,
-      env: programEnvironment(process, `/proc/${pid}/root`, listenFds),
+      env: programEnvironment(process, passwdIn(`/proc/${pid}/root`), listenFds),
       seccomp: seccompOf(context, record),
       baseline: sandboxed?.baseline,
       preserveFds,

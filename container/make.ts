@@ -32,7 +32,7 @@ import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
-import { programEnvironment } from "./environment.ts";
+import { passwdOf, programEnvironment } from "./environment.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
 import { addMember, isPodSandbox, openSandbox } from "./join.ts";
@@ -190,7 +190,8 @@ class Making {
       spec,
       bundle,
       rootfs,
-      env: spec.process === undefined ? [] : programEnvironment(spec.process, rootfs, listenFds),
+      env:
+        spec.process === undefined ? [] : programEnvironment(spec.process, passwdOf(spec, bundle, rootfs), listenFds),
       cgroup,
       seccomp,
       isolation: isolated && { root: isolated.root, baseline: isolated.baseline },

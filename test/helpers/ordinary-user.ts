@@ -67,13 +67,17 @@ export class OrdinaryUser {
     return isDefaultRuntime() ? path.join(this.dist, "cloche") : runtimePath();
   }
 
-  /** Runs a program as the user. */
-  run(args: string[], options: CommandOptions = {}): Promise<Result> {
+  /** The command line that, inside the nest, runs `args` as the user. */
+  as(args: string[], variables: Record<string, string> = {}): string[] {
     const who = ["setpriv", `--reuid=${USER_ID}`, `--regid=${USER_ID}`, "--clear-groups"];
-    const env = { PATH: process.env["PATH"], HOME: this.home, XDG_RUNTIME_DIR: this.runtimeDirectory, ...options.env };
+    const env = { PATH: process.env["PATH"], HOME: this.home, XDG_RUNTIME_DIR: this.runtimeDirectory, ...variables };
     const words = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    const { env: _, ...rest } = options;
-    return this.nest.run([...who, "env", "--ignore-environment", "-C", this.home, ...words, ...args], rest);
+    return [...who, "env", "--ignore-environment", "-C", this.home, ...words, ...args];
+  }
+
+  /** Runs a program as the user. */
+  run(args: string[], { env, ...options }: CommandOptions = {}): Promise<Result> {
+    return this.nest.run(this.as(args, env), options);
   }
 
   /** Runs a command of the runtime under test as the user. */

@@ -53,6 +53,8 @@ const requirements = {
   tini: () => hasCommand("tini"),
   podman: () => hasCommand("podman"),
   newuidmap: () => hasCommand("newuidmap"),
+  /** What podman runs for `--init`, and in the infra container of its pods. */
+  catatonit: () => existsSync("/usr/libexec/podman/catatonit"),
   qemu: () => hasCommand("qemu-system-x86_64") || hasCommand("qemu-system-aarch64"),
   cgroup1: () => isMounted("cgroup"),
   /** Pure v2: every controller in the unified hierarchy. */

@@ -60,6 +60,16 @@ it("process.cwd: may be one that only root may enter", () =>
     expect(stderr).toContain("Permission denied");
   }));
 
+it("process.env: HOME comes from what is bound at /etc/passwd", () =>
+  withRuntime((runtime) => {
+    const passwd = `${runtime.directory}/passwd`;
+    writeFileSync(passwd, "bound:x:0:0::/bound:/bin/sh\n");
+    const home = sh(runtime, "echo $HOME", (spec) => {
+      spec.mounts.push({ destination: "/etc/passwd", type: "bind", source: passwd, options: ["bind", "ro"] });
+    });
+    expect(home).toBe("/bound\n");
+  }));
+
 it("process.env: is the whole environment, and HOME comes from /etc/passwd", () =>
   withRuntime((runtime) => {
     const output = sh(runtime, "env | sort", (spec) => {
