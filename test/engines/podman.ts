@@ -43,7 +43,7 @@ export class Podman {
     const rootfs = makeRootfs(nest.makeDirectory("rootfs"));
     const archive = nest.path("rootfs.tar");
     await nest.ok(["tar", "--create", "--file", archive, "--directory", rootfs, "."]);
-    await podman.ok(["import", "--change", 'CMD ["sh"]', archive, IMAGE]);
+    await podman.ok(["import", "--change", 'CMD ["sh"]', "--change", "ENV PATH=/bin", archive, IMAGE]);
     return podman;
   }
 

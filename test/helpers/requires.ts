@@ -52,6 +52,7 @@ const requirements = {
   cni: () => existsSync("/usr/lib/cni/bridge"),
   tini: () => hasCommand("tini"),
   podman: () => hasCommand("podman"),
+  slirp4netns: () => hasCommand("slirp4netns"),
   newuidmap: () => hasCommand("newuidmap"),
   /** What podman runs for `--init`, and in the infra container of its pods. */
   catatonit: () => existsSync("/usr/libexec/podman/catatonit"),
