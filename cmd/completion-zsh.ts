@@ -43,7 +43,8 @@ function commandCase(known: Command, commands: readonly Command[]): string {
   const specs = [flagSpecs(known.flags), "'--help[show help]'"];
   if (argument.kind !== "nothing") {
     specs.push(quote(`1:argument:${action(argument)}`));
-    specs.push("'*:argument:_default'");
+    const isList = known.synopsis.endsWith("[container-id...]");
+    specs.push(quote(`*:argument:${isList ? action(argument) : "_default"}`));
   }
   return `    ${known.name}) _arguments ${specs.filter((spec) => spec !== "").join(" ")} ;;\n`;
 }

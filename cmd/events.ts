@@ -20,7 +20,7 @@ export default command({
   details: [
     "Events are start, exit, oom, pause, resume and delete; the last one ends the command. With --sandbox also create,",
     "of containers that join the sandbox, and the command ends when all of its containers are deleted.",
-  ].join("\n"),
+  ].join(" "),
   async run({ context, flags, id }) {
     const intervalMs = parseDuration("interval", flags.interval ?? DEFAULT_INTERVAL);
     const { watchEvents } = await import("../container/events.ts");

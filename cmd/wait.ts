@@ -6,13 +6,13 @@ import { print } from "./output.ts";
 export default command({
   name: "wait",
   summary: "wait for the end of containers and print their exit codes",
-  synopsis: "<container-id>...",
+  synopsis: "<container-id> [container-id...]",
   arity: [1, Number.POSITIVE_INFINITY],
   flags: {},
   details: [
-    "One line for each container, in the order in which they are named. A container that a signal ended has 128 and",
-    "the signal's number as its exit code. The exit code of this command is 0 when all of them are known.",
-  ].join("\n"),
+    "One line for each container, in their order: the exit code, or 128 and the number of the signal that ended it.",
+    "The exit code of this command is 0 when all of them are known.",
+  ].join(" "),
   async run({ context, args }) {
     const { waitContainers } = await import("../container/wait.ts");
     await waitContainers(context, args, (exitCode) => print(`${exitCode}\n`));

@@ -8,6 +8,7 @@ import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
 
 const it = requires("cloche");
+const itWithContainers = requires("cloche", "root", "busybox");
 const itInZsh = requires("cloche", "zsh");
 const itInFish = requires("cloche", "fish");
 
@@ -51,6 +52,14 @@ describe("completion for bash", () => {
       expect(bashOffers(runtime, "cloche completion z")).toEqual(["zsh"]);
       expect(bashOffers(runtime, "cloche kill ")).toEqual([]);
     }));
+
+  itWithContainers("offers the containers there are, also after the first where several are taken", () =>
+    withRuntime((runtime) => {
+      const [first, second] = [runtime.create(), runtime.create()];
+      expect(bashOffers(runtime, "cloche state ").toSorted()).toEqual([first, second].toSorted());
+      expect(bashOffers(runtime, `cloche wait ${first} ${second}`)).toEqual([second]);
+    }),
+  );
 
   it("is what complete(1) was told about", () =>
     withRuntime((runtime) => {
