@@ -12,7 +12,7 @@ export interface GoferOptions {
   requestTimeoutSeconds: number;
 }
 
-const defaults: GoferOptions = { readOnly: false, passthrough: true, validMs: 1000, requestTimeoutSeconds: 60 };
+const defaults: GoferOptions = { readOnly: false, passthrough: true, validMs: 750, requestTimeoutSeconds: 60 };
 
 /** @throws UsageError that names the field */
 export function parseGoferOptions(text: string): GoferOptions {

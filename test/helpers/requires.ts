@@ -42,6 +42,7 @@ const requirements = {
   go: () => hasCommand("go"),
   dbus: () => hasCommand("dbus-daemon"),
   strace: () => hasCommand("strace"),
+  python3: () => hasCommand("python3"),
   zsh: () => hasCommand("zsh"),
   fish: () => hasCommand("fish"),
   runc: () => hasCommand("runc"),
