@@ -66,9 +66,15 @@ describe("readSettings", () => {
 
   test("takes the isolation level from everywhere, what the administrator allows from the configuration file only", async () => {
     const config = configFile(
-      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nids-user = "x"\n',
+      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nfile-access = "served"\nids-user = "x"\n',
     );
-    const all = { level: "sandboxed", allowAnnotation: true, baselineAllow: ["bpf"], idsUser: "x" };
+    const all = {
+      level: "sandboxed",
+      allowAnnotation: true,
+      fileAccess: "served",
+      baselineAllow: ["bpf"],
+      idsUser: "x",
+    };
     expect((await read([], {}, config)).isolation).toEqual(all as IsolationSettings);
     expect((await read([], { CLOCHE_ISOLATION: "oci" }, config)).isolation.level).toBe("oci");
     expect((await read(["--isolation", "sandboxed"], { CLOCHE_ISOLATION: "oci" })).isolation.level).toBe("sandboxed");
@@ -91,11 +97,11 @@ describe("readSettings", () => {
   test.each([
     [
       "rot = '/x'",
-      "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, ",
+      "rot: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, file-access, ",
     ],
     [
       "__proto__ = 1",
-      "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, ",
+      "__proto__: unknown key, known are root, log, log-format, debug, systemd-cgroup, cgroup-manager, isolation, file-access, ",
     ],
     ["root = 1", "root: must be a string"],
     ["debug = 'yes'", "debug: must be a boolean"],

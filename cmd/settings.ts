@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import { defaultRoot } from "../container/context.ts";
 import { DEFAULT_ISOLATION, ISOLATION_LEVELS, type IsolationSettings } from "../container/isolation-level.ts";
+import { FILE_ACCESS } from "../sandbox/isolation/level.ts";
 import { UsageError } from "../specutils/errors.ts";
 import type { LogFormat, LogTarget } from "../specutils/log.ts";
 import { isInUserNamespace } from "../specutils/user-namespace.ts";
@@ -45,6 +46,12 @@ export const globalFlags = {
     help: "what config.json asks for (`oci`), or that in a user namespace and with less of the kernel in reach",
     fallback: "oci",
   },
+  "file-access": {
+    kind: "string",
+    choices: FILE_ACCESS,
+    help: "how files of the host get into a sandbox: as mounts of the kernel's, served by a process, or as fits best",
+    fallback: "auto",
+  },
   config: { kind: "string", value: "file", help: "read settings from this file", fallback: DEFAULT_CONFIG_FILE },
   rootless: { kind: "string", value: "mode", help: "accepted for runc's callers, without effect", isHidden: true },
   criu: { kind: "string", value: "file", help: "accepted for runc's callers, without effect", isHidden: true },
@@ -63,6 +70,7 @@ const settingKinds = {
   "systemd-cgroup": "boolean",
   "cgroup-manager": "string",
   isolation: "string",
+  "file-access": "string",
 } as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
 
 /** What the configuration file alone may say: it is the administrator's. */
@@ -110,6 +118,7 @@ export async function readSettings(
     "systemd-cgroup": systemdCgroup = false,
     "cgroup-manager": manager,
     isolation = DEFAULT_ISOLATION.level,
+    "file-access": fileAccess = DEFAULT_ISOLATION.fileAccess,
     "isolation-annotation": allowAnnotation = DEFAULT_ISOLATION.allowAnnotation,
     "baseline-allow": baselineAllow = DEFAULT_ISOLATION.baselineAllow,
     "ids-user": idsUser = DEFAULT_ISOLATION.idsUser,
@@ -122,7 +131,13 @@ export async function readSettings(
     root: resolve(root),
     systemdCgroup:
       manager === undefined ? systemdCgroup : oneOf("cgroup-manager", CGROUP_MANAGERS, manager) === "systemd",
-    isolation: { level: oneOf("isolation", ISOLATION_LEVELS, isolation), allowAnnotation, baselineAllow, idsUser },
+    isolation: {
+      level: oneOf("isolation", ISOLATION_LEVELS, isolation),
+      fileAccess: oneOf("file-access", FILE_ACCESS, fileAccess),
+      allowAnnotation,
+      baselineAllow,
+      idsUser,
+    },
     ...(manager === "disabled" && { cgroupManager: "disabled" as const }),
     log: { ...logTargetOf(log), format: oneOf("log-format", LOG_FORMATS, log["log-format"] ?? "text") },
   };

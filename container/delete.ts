@@ -44,7 +44,12 @@ export async function deleteContainer(
       { exact: true, only: options.only },
     );
   } catch (error) {
-    if (options.force && error instanceof NotFoundError) return removeTraces(context.root, id);
+    if (options.force && error instanceof NotFoundError) {
+      await removeTraces(context.root, id);
+      if (context.isolation?.level !== "sandboxed") return;
+      const { releaseTraces } = await import("./isolation.ts");
+      return releaseTraces(context.root, id);
+    }
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }

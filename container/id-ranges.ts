@@ -58,10 +58,20 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
   }
 }
 
+/** Whether a range is claimed for that state file. */
+export function claimsRange(range: IdRange, stateFile: string, claims = CLAIMS): boolean {
+  return holderOf(claimPath(claims, range)) === stateFile;
+}
+
 /** Gives a range back, unless it is somebody else's by now. */
 export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS): void {
-  const path = claimPath(claims, range);
-  if (holderOf(path) === stateFile) removeFile(path);
+  if (claimsRange(range, stateFile, claims)) removeFile(claimPath(claims, range));
+}
+
+/** The ranges that are claimed for a state file. */
+export function claimsOf(stateFile: string, claims = CLAIMS): IdRange[] {
+  if (!existsSync(claims)) return [];
+  return taken(claims).filter((range) => claimsRange(range, stateFile, claims));
 }
 
 function claimPath(claims: string, { uid, gid }: IdRange): string {

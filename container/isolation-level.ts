@@ -1,4 +1,5 @@
 /** The isolation levels, and who chooses one. What `sandboxed` means is in isolation.ts, which `oci` does not load. */
+import type { FileAccess } from "../sandbox/isolation/level.ts";
 import { SpecError } from "../specutils/errors.ts";
 import type { Spec } from "../specutils/spec.ts";
 
@@ -14,6 +15,7 @@ export interface IsolationSettings {
   level: IsolationLevel;
   /** Whether the annotation may ask for less than `level`. */
   allowAnnotation: boolean;
+  fileAccess: FileAccess;
   /** What the baseline filter lets through. */
   baselineAllow: readonly string[];
   /** Whose ranges of ids are used. */
@@ -23,6 +25,7 @@ export interface IsolationSettings {
 export const DEFAULT_ISOLATION: IsolationSettings = {
   level: "oci",
   allowAnnotation: false,
+  fileAccess: "auto",
   baselineAllow: [],
   idsUser: "cloche",
 };

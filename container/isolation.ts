@@ -1,5 +1,5 @@
 /** Isolation level `sandboxed`: what it makes of a container's config.json, and what it takes for it. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { baselineProfile } from "../sandbox/isolation/baseline.ts";
 import {
   type IdRange,
@@ -12,14 +12,15 @@ import {
 } from "../sandbox/isolation/spec.ts";
 import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
-import { UnsupportedError } from "../specutils/errors.ts";
+import { ClocheError, UnsupportedError } from "../specutils/errors.ts";
 import type { Process, Spec } from "../specutils/spec.ts";
 import { statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
-import { claimRange, releaseRange } from "./id-ranges.ts";
+import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
 import { DEFAULT_ISOLATION } from "./isolation-level.ts";
 import type { SavedContainer } from "./record.ts";
+import { withLock } from "./store.ts";
 
 /** What a record says of a sandboxed container. */
 export interface SavedIsolation {
@@ -34,10 +35,18 @@ export interface Isolated {
   saved: SavedIsolation;
   spec: Spec;
   root: RootIds;
+  /** Indices of the bind mounts that a gofer is to serve. */
+  served: readonly number[];
   baseline: CompiledSeccomp;
   warnings: string[];
   /** Gives the ids back: for a container that is not made after all. */
   release(): void;
+  /**
+   * To be called once the record is saved: until then a `delete --force` may have given the ids back.
+   *
+   * @throws ClocheError
+   */
+  check(): void;
 }
 
 /**
@@ -52,19 +61,25 @@ export async function isolate(
   spec: Spec,
   joined?: Pick<SavedContainer, "isolation" | "process">,
 ): Promise<Isolated> {
-  const { baselineAllow, idsUser } = context.isolation ?? DEFAULT_ISOLATION;
+  const { baselineAllow, idsUser, fileAccess } = context.isolation ?? DEFAULT_ISOLATION;
   const { bundle, rootfs } = container;
   const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
   const baseline = baselineFilter(context.root, allowed);
   const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
+    const isOwn = userNamespace === undefined;
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
-    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, host: hostView(), ...userns });
-    checkRoot(sandboxed, rootfs);
+    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, fileAccess, host: hostView(), ...userns });
+    if (fileAccess === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
     const { id } = container;
     // Only its own: what is somebody else's is taken in the name of their state file.
     const release = () => releaseIsolation(context.root, { id, sandboxId: id, isolation: saved });
-    return { ...sandboxed, saved, baseline, release };
+    const check = () => {
+      if (isOwn && range !== undefined && !claimsRange(range, statePath(context.root, id, id))) {
+        throw new ClocheError("it was deleted while it was created");
+      }
+    };
+    return { ...sandboxed, saved, baseline, release, check };
   };
   if (!wantsRange(spec)) return transform(undefined);
   if (joined !== undefined) return transform(joined.isolation?.range, `/proc/${joined.process?.pid}/ns/user`);
@@ -116,6 +131,17 @@ export function releaseIsolation(
   if (isolation?.range !== undefined && id === sandboxId) releaseRange(isolation.range, statePath(root, id, id));
 }
 
+/** Gives back what a `create` that was killed before it had saved its record may have taken for a container that is not there. */
+export async function releaseTraces(root: string, id: string): Promise<void> {
+  const stateFile = statePath(root, id, id);
+  const ranges = claimsOf(stateFile);
+  if (ranges.length === 0) return;
+  await withLock(root, id, () => {
+    // Created again meanwhile: then they may be the new one's.
+    if (!existsSync(stateFile)) for (const range of ranges) releaseRange(range, stateFile);
+  });
+}
+
 /** What holds for a process that is added to a sandboxed container. @throws SpecError */
 export function isolateExec(
   root: string,
@@ -143,6 +169,6 @@ function checkOwnIds(): void {
 function checkRoot({ root }: Sandboxed, rootfs: string): void {
   if (root !== "serve") return;
   throw new UnsupportedError(
-    `root.path: the ids of ${JSON.stringify(rootfs)} cannot be shifted on its file system (overlay is one of them): use --isolation oci`,
+    `root.path: the ids of ${JSON.stringify(rootfs)} cannot be shifted on its file system (overlay is one of them): use --file-access auto`,
   );
 }

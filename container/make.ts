@@ -33,6 +33,7 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
 import { passwdOf, programEnvironment } from "./environment.ts";
+import type { ServedMounts } from "./gofer.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
 import { addMember, isPodSandbox, openSandbox } from "./join.ts";
@@ -124,11 +125,12 @@ class Making {
   }
 
   async make(): Promise<MadeContainer> {
+    this.#prepared.isolated?.check();
     // First, and so undone after the processes that are in it have ended.
     this.#undo.push(async () => {
       if (this.#record.cgroup !== undefined) await removeCgroup(this.#record.cgroup);
     });
-    const launched = this.#launch();
+    const launched = await this.#launch();
     const hookOutput = () => this.#hooks.output();
     const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
     this.#hooks.close();
@@ -156,7 +158,7 @@ class Making {
     };
   }
 
-  #launch(): Launch {
+  async #launch(): Promise<Launch> {
     const { root } = this.#context;
     const { id, sandboxId, startSocket } = this.#record;
     const opened: number[] = [];
@@ -171,7 +173,9 @@ class Making {
       }
       const sandboxPidfd = openSandbox(this.#prepared.joins, this.#prepared.spec.linux);
       if (sandboxPidfd !== undefined) opened.push(sandboxPidfd);
-      const plan = this.#plan(exitFd, startFd, sandboxPidfd);
+      const served = await this.#serve();
+      if (served !== undefined) opened.push(...served.fds);
+      const plan = this.#plan(exitFd, startFd, sandboxPidfd, served);
       giveStreams(this.#prepared.spec.process, this.#record.isolation?.range);
       const launched = launch(plan);
       this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
@@ -181,7 +185,22 @@ class Making {
     }
   }
 
-  #plan(exitFd: number, startFd: number | undefined, sandboxPidfd: number | undefined): Plan {
+  /** Starts the gofers of the container, if it needs any. */
+  async #serve(): Promise<ServedMounts | undefined> {
+    const { isolated, rootfs } = this.#prepared;
+    if (isolated === undefined || (isolated.root !== "serve" && isolated.served.length === 0)) return undefined;
+    const { startGofers } = await import("./gofer.ts");
+    const served = startGofers(isolated, this.#options.bundle, rootfs);
+    this.#record.gofers = served.gofers;
+    return served;
+  }
+
+  #plan(
+    exitFd: number,
+    startFd: number | undefined,
+    sandboxPidfd: number | undefined,
+    served: ServedMounts | undefined,
+  ): Plan {
     const { spec, rootfs, cgroup, seccomp, isolated, preserveFds, listenFds } = this.#prepared;
     const { id, bundle, noPivot, noNewKeyring } = this.#options;
     const endPlanning = beginSpan("plan");
@@ -194,7 +213,7 @@ class Making {
         spec.process === undefined ? [] : programEnvironment(spec.process, passwdOf(spec, bundle, rootfs), listenFds),
       cgroup,
       seccomp,
-      isolation: isolated && { root: isolated.root, baseline: isolated.baseline },
+      isolation: isolated && { root: isolated.root, baseline: isolated.baseline, served },
       preserveFds,
       noPivot,
       noNewKeyring,

@@ -65,6 +65,8 @@ export interface SavedContainer {
   ownUserNamespace: boolean;
   /** Missing at level `oci`. */
   isolation?: SavedIsolation;
+  /** The processes that serve it files. */
+  gofers?: ProcessRef[];
   hooks?: Pick<Hooks, "poststart" | "poststop">;
   /** Key of the compiled seccomp filter in the cache, for `exec`. */
   seccompFilter?: string;
@@ -222,6 +224,7 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   ownPidNamespace: isBoolean,
   ownUserNamespace: isBoolean,
   isolation: optional(isIsolation),
+  gofers: optional((value) => Array.isArray(value) && value.every(isProcessRef)),
   hooks: optional(isHooks),
   seccompFilter: optional((value) => isString(value) && /^[\w-]+$/.test(String(value))),
   seccompListener: optional(

@@ -18,7 +18,7 @@ const OTHER_FDS = 1024;
 const RLIMIT_NOFILE = 7;
 
 /**
- * Serves the tree until its last mount is gone, or nobody holds the other end of the control socket any more. The first and only
+ * Serves the tree until its last mount is gone or, unless `outlivesControl`, nobody holds the other end of the control socket any more. The first and only
  * message over that socket is the mount.
  *
  * @param treeFd a directory, best of a detached mount of its own (open_tree); not a tree in which the mount will lie
@@ -43,7 +43,8 @@ export function runGofer(controlFd: number, treeFd: number, options: GoferOption
   if (!hasPassthrough) gofer.passthrough.isEnabled = false;
   sendMessage(controlFd, new Uint8Array([hasPassthrough ? 1 : 0]), [mountFd]);
   sys(NR.close, mountFd);
-  serve(gofer, { fuseFd, controlFd, onIdle: trimMemory });
+  if (options.outlivesControl) sys(NR.close, controlFd);
+  serve(gofer, { fuseFd, controlFd: options.outlivesControl ? -1 : controlFd, onIdle: trimMemory });
 }
 
 function makeGofer(

@@ -10,9 +10,17 @@ export interface GoferOptions {
   validMs: number;
   /** Seconds, 0 to 65535: a connection that does not answer for so long is ended. 0: never. */
   requestTimeoutSeconds: number;
+  /** Whether it serves on, until its last mount is gone, when nobody holds the other end of the control socket any more. */
+  outlivesControl: boolean;
 }
 
-const defaults: GoferOptions = { readOnly: false, passthrough: true, validMs: 750, requestTimeoutSeconds: 60 };
+const defaults: GoferOptions = {
+  readOnly: false,
+  passthrough: true,
+  validMs: 750,
+  requestTimeoutSeconds: 60,
+  outlivesControl: false,
+};
 
 /** @throws UsageError that names the field */
 export function parseGoferOptions(text: string): GoferOptions {

@@ -70,6 +70,7 @@ const IDLE_MS = 500;
 
 export interface ServeOptions {
   fuseFd: number;
+  /** Not watched if it is -1 (poll(2)). */
   controlFd: number;
   /** Called once when nothing has happened for half a second, until something does. */
   onIdle(): void;

@@ -50,7 +50,14 @@ export interface CreatePlanInput {
   cgroup: CgroupPlan;
   seccomp: CompiledSeccomp | undefined;
   /** What isolation level `sandboxed` adds to `spec`, which it has made from config.json. */
-  isolation?: { root: RootIds; baseline: CompiledSeccomp } | undefined;
+  isolation?:
+    | {
+        root: RootIds;
+        baseline: CompiledSeccomp;
+        /** Mounts that are made already, by a server of files: of the root, and by the index of a bind mount. */
+        served?: { root: number | undefined; binds: ReadonlyMap<number, number> } | undefined;
+      }
+    | undefined;
   preserveFds: number;
   noPivot: boolean;
   noNewKeyring: boolean;
@@ -91,9 +98,12 @@ export function planCreate(input: CreatePlanInput): Plan {
     planRaisedLimits(plan, process, input.currentLimit);
   }
   const namespaces = isOrdinaryUser() ? planUserFirst(plan, linux) : linux;
-  const root = plan.slot();
-  // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
-  plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
+  const served = input.isolation?.served;
+  const root = served?.root === undefined ? plan.slot() : plan.adopt(served.root, "root.path: served");
+  if (served?.root === undefined) {
+    // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
+    plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
+  }
   const mounts: MountContext = {
     plan,
     spec,
@@ -106,6 +116,7 @@ export function planCreate(input: CreatePlanInput): Plan {
     label: useMountLabel ? linux?.mountLabel : undefined,
     beforeUser: [],
     isSandboxed: input.isolation !== undefined,
+    served: served?.binds ?? new Map(),
   };
   if (input.isolation !== undefined) {
     planSandboxedRoot(mounts, input.isolation.root);
@@ -143,9 +154,14 @@ function planOomScore(plan: Plan, { oomScoreAdj }: Process): void {
 /** The root's nodes are nobody's devices, and what is set-user-ID there is so for programs that may gain privileges only. */
 function planSandboxedRoot(context: MountContext, ids: RootIds): void {
   const { plan, spec, root } = context;
-  const closed = MOUNT_ATTR_NODEV | (spec.process?.noNewPrivileges === false ? 0 : MOUNT_ATTR_NOSUID);
-  plan.host.push(op(OP.MOUNT_SETATTR, "root.path: nodev", [root, closed, 0], [], OP_FLAG.RECURSIVE));
-  if (ids !== "map" && ids !== "map-tree") return;
+  const mayGain = spec.process?.noNewPrivileges === false;
+  const set = mayGain ? 0 : MOUNT_ATTR_NOSUID;
+  // A gofer's mount is nosuid by itself; one of the host's that is has its reasons.
+  const clear = mayGain && ids === "serve" ? MOUNT_ATTR_NOSUID : 0;
+  plan.host.push(
+    op(OP.MOUNT_SETATTR, "root.path: nodev", [root, set | MOUNT_ATTR_NODEV, clear], [], OP_FLAG.RECURSIVE),
+  );
+  if (ids === "keep") return;
   plan.host.push(...idMapOps(context, root, ids === "map-tree", "root.path: map the ids"));
 }
 

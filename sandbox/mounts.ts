@@ -75,6 +75,8 @@ export interface MountContext {
   /** Ops that need the namespaces that are joined and the host's rights (planJoins). */
   beforeUser: Op[];
   isSandboxed: boolean;
+  /** Descriptors of mounts that are made already, by the index of the bind mount. */
+  served: ReadonlyMap<number, number>;
   /** Slot of a user namespace with the container's mappings, once one is needed on the host's side. */
   idMap?: number;
 }
@@ -154,7 +156,8 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   const { plan, root, bundle, spec } = context;
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
-  const slot = plan.slot();
+  const served = context.served.get(index);
+  const slot = served === undefined ? plan.slot() : plan.adopt(served, `${what}: served`);
   const isIdMap = isIdMapped(mount, options);
   // A copy of the host's mount as the host has it: for its peer group, or for the rights that it takes to reach or to map it.
   // Otherwise the container process opens it in its copy of the host's mounts, which has left the peer groups, at its turn:
@@ -162,10 +165,11 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   const isInUserNamespace = namespaceChoice(spec.linux, "user").kind !== "host";
   const onHost = context.keepsPeers || isIdMap || isInUserNamespace;
   const ops = onHost ? plan.host : plan.container;
-  ops.push(
-    ...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what),
-    ...attributeOps(slot, options, what),
-  );
+  if (served === undefined) {
+    ops.push(...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what));
+  }
+  ops.push(...attributeOps(slot, options, what));
+  if (served !== undefined) plan.host.push(...idMapOps(context, slot, false, `${what}: map the ids`));
   if (isIdMap && mount.uidMappings === undefined) {
     const tree = options.idmap === "ridmap";
     plan.host.push(

@@ -5,7 +5,7 @@ import { MS_SHARED, type ParsedMountOptions, parseMountOptions } from "../../spe
 import type { IdMapping, Mount } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
 import { idMappingOf, USER_MOUNTABLE } from "./file-systems.ts";
-import { type HostView, type IdRange, RANGE_SIZE, type RootIds, type SandboxedInput } from "./spec.ts";
+import { type IdRange, RANGE_SIZE, type RootIds, type SandboxedInput } from "./spec.ts";
 
 /** Whatever they say, mounts are nosuid and nodev: what is mounted there may hold files that others made. */
 const CLOSED = ["nosuid", "nodev"];
@@ -14,21 +14,28 @@ const CLOSED = ["nosuid", "nodev"];
 export function sandboxedMounts(
   input: SandboxedInput,
   warnings: string[],
-): { mounts: Mount[] | undefined; root: RootIds } {
-  const mounts = input.spec.mounts?.map((mount, index) => sandboxedMount(input, mount, index, warnings));
-  const root = input.range === undefined ? "keep" : idsOfTree(input.rootfs, input.host, true);
-  return { mounts, root };
+): { mounts: Mount[] | undefined; root: RootIds; served: number[] } {
+  const served: number[] = [];
+  const mounts = input.spec.mounts?.map((mount, index) => sandboxedMount(input, mount, index, { warnings, served }));
+  const root = input.range === undefined ? "keep" : idsOfTree(input, input.rootfs, true);
+  return { mounts, root, served };
 }
 
-function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, warnings: string[]): Mount {
+/** What comes of it beside the mounts. */
+interface Findings {
+  warnings: string[];
+  served: number[];
+}
+
+function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, found: Findings): Mount {
   const options = parseMountOptions(mount.options ?? [], mount.type);
   if (options.remount) return { ...mount, options: [...(mount.options ?? []), ...CLOSED] };
   if (options.bind !== false) {
     // create-plan.ts takes it out of the host's peer groups.
     if (options.propagation.some(({ type }) => type === MS_SHARED)) {
-      warnings.push(`mounts[${index}].options: shared: what is mounted in a sandbox stays in it`);
+      found.warnings.push(`mounts[${index}].options: shared: what is mounted in a sandbox stays in it`);
     }
-    return bindMount(input, mount, options, index, warnings);
+    return bindMount(input, mount, options, index, found);
   }
   if (input.range === undefined || mount.type === undefined || mount.type === "none") return mount;
   return newMount(input, mount, index);
@@ -57,7 +64,7 @@ function bindMount(
   mount: Mount,
   parsed: ParsedMountOptions,
   index: number,
-  warnings: string[],
+  { warnings, served }: Findings,
 ): Mount {
   const source = path.resolve(input.bundle, mount.source ?? "");
   const isTree = parsed.bind === "rbind";
@@ -72,8 +79,9 @@ function bindMount(
   if (parsed.idmap !== undefined && mount.uidMappings !== undefined) {
     return { ...withOwnMappings(mount, input.range, index), options: closed };
   }
-  const ids = idsOfTree(source, input.host, isTree);
-  if (ids === "serve") {
+  const ids = idsOfTree(input, source, isTree);
+  if (ids === "serve" && found?.kind === "directory" && input.fileAccess !== "donated") served.push(index);
+  else if (ids === "serve") {
     warnings.push(
       `mounts[${index}]: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`,
     );
@@ -98,9 +106,10 @@ function withOwnMappings(mount: Mount, range: IdRange, index: number): Mount {
 }
 
 /** `map-tree` also for a tree without mounts in it, which need not be looked for in a bind of one mount. */
-function idsOfTree(source: string, host: HostView, isTree: boolean): RootIds {
+function idsOfTree({ host, fileAccess }: SandboxedInput, source: string, isTree: boolean): RootIds {
   const found = host.look(source);
   const ids = found === undefined ? "keep" : idMappingOf(found.magic, host.kernel);
+  if (ids === "map" && fileAccess === "served" && found?.kind === "directory") return "serve";
   if (ids !== "map" || !isTree || found?.kind !== "directory") return ids;
   // The kernel maps a tree as a whole or not at all; what cannot be mapped keeps the host's ids, of which none is inside.
   const canAll = host.mountsBelow(source).every((point) => {

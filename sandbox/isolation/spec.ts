@@ -9,6 +9,7 @@
 import { SpecError } from "../../specutils/errors.ts";
 import type { Device, IdMapping, Linux, Process, Spec } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
+import type { FileAccess } from "./level.ts";
 import { sandboxedMounts } from "./mounts.ts";
 
 /** How many ids every sandbox has. */
@@ -38,6 +39,7 @@ export interface SandboxedInput {
   range: IdRange | undefined;
   /** The user namespace of the sandbox that the container joins, which has that range. */
   joined?: string;
+  fileAccess: FileAccess;
   host: HostView;
 }
 
@@ -47,6 +49,8 @@ export type RootIds = "keep" | "map" | "map-tree" | "serve";
 export interface Sandboxed {
   spec: Spec;
   root: RootIds;
+  /** Indices of the bind mounts that a gofer is to serve. */
+  served: readonly number[];
   warnings: string[];
 }
 
@@ -65,6 +69,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     return {
       spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux },
       root: "keep",
+      served: [],
       warnings,
     };
   }
@@ -77,10 +82,11 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     ...(linux.devices && { devices: openDevices(linux.devices, input.host, warnings) }),
   };
   warnAboutHost(inside, warnings);
-  const { mounts, root } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
+  const { mounts, root, served } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
   return {
     spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux: inside },
     root,
+    served,
     warnings,
   };
 }

@@ -1,0 +1,88 @@
+/**
+ * The gofers of a container: processes of ours that serve trees of the host's files to a sandbox, where the kernel cannot shift
+ * their ids.
+ *
+ * A gofer lives exactly as long as its mount: it ends when the container's mount namespace does, or when the descriptor of a
+ * mount that was never put anywhere is closed, so that a cloche that is killed leaves none behind. It stays in the cgroup of
+ * whoever called cloche: what it uses is not the container's to pay. It gets the container's oom_score_adj.
+ */
+import { closeSync, openSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
+import path from "node:path";
+import { startGofer } from "../gofer/start.ts";
+import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { type ProcessRef, processRef } from "../specutils/process-ref.ts";
+import type { Spec } from "../specutils/spec.ts";
+import { AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
+import { NR, sys, throwErrno } from "../specutils/syscall.ts";
+import type { Isolated } from "./isolation.ts";
+import { signalProcess, waitForEnd } from "./signal-process.ts";
+
+const OPEN_TREE_CLONE = 1;
+const END_TIMEOUT_MS = 1000;
+
+/** The mounts that gofers serve: descriptors for the plan, which are the caller's to close. */
+export interface ServedMounts {
+  root: number | undefined;
+  /** By the index of the bind mount. */
+  binds: ReadonlyMap<number, number>;
+  /** All of them. */
+  fds: readonly number[];
+  gofers: ProcessRef[];
+}
+
+/**
+ * Starts a gofer for each tree that `isolated` wants served.
+ *
+ * @throws ClocheError, SyscallError; then those that had been started end
+ */
+export function startGofers(isolated: Isolated, bundle: string, rootfs: string): ServedMounts {
+  const { spec, root, served } = isolated;
+  const opened: number[] = [];
+  const gofers: ProcessRef[] = [];
+  const serve = (source: string, field: string, readOnly: boolean): number => {
+    const { fd, gofer } = startOne(source, field, readOnly, spec);
+    opened.push(fd);
+    if (gofer !== undefined) gofers.push(gofer);
+    return fd;
+  };
+  try {
+    const rootFd = root === "serve" ? serve(rootfs, "root.path", false) : undefined;
+    const binds = served.map((index): [number, number] => {
+      const { source = "", options = [] } = spec.mounts?.[index] ?? {};
+      return [index, serve(path.resolve(bundle, source), `mounts[${index}]`, options.includes("ro"))];
+    });
+    return { root: rootFd, binds: new Map(binds), fds: opened, gofers };
+  } catch (error) {
+    for (const fd of opened) closeSync(fd);
+    throw error;
+  }
+}
+
+function startOne(source: string, field: string, readOnly: boolean, { process }: Spec) {
+  const treeFd = throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC));
+  // What it cannot say by its exit status; our own stderr may be closed.
+  const stderrFd = openSync("/dev/null", "w");
+  try {
+    const { pid, mountFd, controlFd } = startGofer(program(), treeFd, { readOnly, outlivesControl: true }, stderrFd);
+    closeSync(controlFd);
+    if (process?.oomScoreAdj !== undefined) writeFileSync(`/proc/${pid}/oom_score_adj`, String(process.oomScoreAdj));
+    return { fd: mountFd, gofer: processRef(pid) };
+  } catch (error) {
+    throw new ClocheError(`${field}: cannot serve ${JSON.stringify(source)}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    closeSync(treeFd);
+    closeSync(stderrFd);
+  }
+}
+
+/** What is to be executed as `cloche`; from source, Bun with our entry. */
+function program(): [string, ...string[]] {
+  const isCompiled = import.meta.dirname.startsWith("/$bunfs/");
+  return isCompiled ? [process.execPath] : [process.execPath, path.join(import.meta.dirname, "../cmd/main.ts")];
+}
+
+/** Ends gofers, which normally have ended with the container's mounts, and waits for it a moment. */
+export function endGofers(gofers: readonly ProcessRef[]): void {
+  for (const gofer of gofers) if (signalProcess(gofer, constants.signals.SIGKILL)) waitForEnd(gofer, END_TIMEOUT_MS);
+}

@@ -1,0 +1,175 @@
+/** Files that a gofer serves to a sandbox, and the life of that process. */
+import { expect } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { BundleSpec } from "../helpers/bundle.ts";
+import { makeRootfs } from "../helpers/bundle.ts";
+import { viewProcess } from "../helpers/process-view.ts";
+import { requires } from "../helpers/requires.ts";
+import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+
+const it = requires("root", "busybox", "cloche");
+
+const AUTO = { env: { CLOCHE_ISOLATION: "sandboxed" } };
+const SERVED = { env: { CLOCHE_ISOLATION: "sandboxed", CLOCHE_FILE_ACCESS: "served" } };
+
+/** Pids of the gofers that a container's record names. */
+function gofersOf(runtime: Runtime, id: string): number[] {
+  const { gofers = [] } = JSON.parse(readFileSync(path.join(runtime.root, `${id}_${id}.state`), "utf8"));
+  return gofers.map(({ pid }: { pid: number }) => pid);
+}
+
+/** Whether a process is there, and not only as a zombie that nobody waits for. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\t[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+async function sleeper(runtime: Runtime, change: (spec: BundleSpec) => void = () => {}): Promise<string> {
+  const id = runtime.create((spec) => {
+    spec.process.args = ["sleep", "60"];
+    change(spec);
+  }, SERVED);
+  runtime.ok(["start", id]);
+  await waitFor("the program runs", () => viewProcess(runtime.state(id).pid).name === "sleep");
+  return id;
+}
+
+it("served: a root file system on an overlay, whose ids the kernel cannot shift", () =>
+  withRuntime((runtime) => {
+    const at = (name: string) => path.join(runtime.directory, name);
+    for (const name of ["upper", "work", "merged"]) mkdirSync(at(name));
+    makeRootfs(at("lower"));
+    const layers = `lowerdir=${at("lower")},upperdir=${at("upper")},workdir=${at("work")}`;
+    expect(spawnSync("mount", ["-t", "overlay", "overlay", "-o", layers, at("merged")]).status).toBe(0);
+    try {
+      const bundle = runtime.bundle((spec) => {
+        spec.root.path = at("merged");
+        spec.process.args = [
+          "sh",
+          "-c",
+          "id -u; stat -c %u:%g /bin /etc/passwd; echo new > /new; rm /bin/zcat; head -n1 /proc/mounts",
+        ];
+      });
+      const { stdout, stderr } = runtime.run(["run", "--bundle", bundle, runtime.id()], AUTO);
+      expect(stderr).toBe("");
+      expect(stdout).toMatch(/^0\n0:0\n0:0\ncloche \/ fuse rw,nosuid,nodev,/);
+      expect(readdirSync(at("upper")).toSorted()).toEqual(["bin", "new"]);
+      expect(statSync(path.join(at("upper"), "new"))).toMatchObject({ uid: 0, gid: 0 });
+      const donated = runtime.run(["--file-access", "donated", "run", "--bundle", bundle, runtime.id()], AUTO);
+      expect(donated.stderr).toContain("cannot be shifted on its file system (overlay is one of them)");
+    } finally {
+      spawnSync("umount", ["-l", at("merged")]);
+    }
+  }));
+
+it("served: root and bind mounts, with the rights that config.json gives them", () =>
+  withRuntime((runtime) => {
+    const data = path.join(runtime.directory, "data");
+    mkdirSync(data, { mode: 0o700 });
+    writeFileSync(path.join(data, "file"), "of root", { mode: 0o600 });
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = [
+        "sh",
+        "-c",
+        "cat /data/file; touch /data/x || echo; touch /rw/x /x && grep -c fuse /proc/mounts",
+      ];
+      spec.mounts.push({ destination: "/data", type: "bind", source: data, options: ["bind", "ro"] });
+      spec.mounts.push({ destination: "/rw", type: "bind", source: data, options: ["rbind"] });
+    });
+    const { stdout, stderr } = runtime.run(["run", "--bundle", bundle, runtime.id()], SERVED);
+    expect(stdout).toBe("of root\n3\n");
+    expect(stderr).toBe("touch: /data/x: Read-only file system\n");
+    for (const file of [path.join(data, "x"), path.join(bundle, "rootfs/x")]) {
+      expect(statSync(file)).toMatchObject({ uid: 0, gid: 0 });
+    }
+  }));
+
+it("served: the gofer has the container's oom_score_adj, none of its cgroups, and nothing of ours open", () =>
+  withRuntime(async (runtime) => {
+    const id = await sleeper(runtime, (spec) => {
+      spec.process.oomScoreAdj = 432;
+    });
+    const [gofer = 0, ...others] = gofersOf(runtime, id);
+    expect(others).toEqual([]);
+    const view = viewProcess(gofer);
+    expect(view.oomScoreAdj).toBe(432);
+    expect(view.cgroups).toEqual(readFileSync("/proc/self/cgroup", "utf8").trim().split("\n"));
+    expect(view).toMatchObject({ noNewPrivs: true, root: "/", name: "cloche" });
+    // The connection, and files of the tree: no socket, pipe or file of the caller's.
+    expect(Object.values(view.fds).filter((link) => !link.startsWith("/"))).toEqual([]);
+    expect(view.environment).toEqual(["BUN_JSC_useJIT=0"]);
+  }));
+
+it("served: the gofer goes with the container: on its end, on delete, and when its making fails", () =>
+  withRuntime(async (runtime) => {
+    const id = await sleeper(runtime);
+    const [gofer = 0] = gofersOf(runtime, id);
+    expect(isRunning(gofer)).toBe(true);
+    runtime.ok(["kill", id, "KILL"]);
+    await waitFor("the gofer ends with the container's mounts", () => !isRunning(gofer));
+    const created = runtime.create(undefined, SERVED);
+    const [second = 0] = gofersOf(runtime, created);
+    expect(isRunning(second)).toBe(true);
+    runtime.ok(["delete", "--force", created]);
+    expect(isRunning(second)).toBe(false);
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["/nope"];
+    });
+    const failed = runtime.id();
+    expect(runtime.run(["create", "--bundle", bundle, failed], SERVED).exitCode).toBe(1);
+    await waitFor("no gofer is left", () => ownGofers().length === 0);
+  }));
+
+it("served: a create that is killed at any moment leaves no gofer", () =>
+  withRuntime(async (runtime) => {
+    const bundle = runtime.bundle();
+    for (let attempt = 0; attempt < 8; attempt++) {
+      const id = runtime.id();
+      const child = runtime.spawn(["create", "--bundle", bundle, id], SERVED);
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      await new Promise((resolve) => setTimeout(resolve, 10 + attempt * 8));
+      child.kill("SIGKILL");
+      await new Promise((resolve) => child.once("exit", resolve));
+      runtime.run(["delete", "--force", id], SERVED);
+    }
+    await waitFor("no gofer is left", () => ownGofers().length === 0);
+  }));
+
+it("served: a gofer that is killed leaves errors, no hanging process, and a container that can be deleted", () =>
+  withRuntime(async (runtime) => {
+    const data = path.join(runtime.directory, "data");
+    mkdirSync(data);
+    const id = await sleeper(runtime, (spec) => {
+      spec.process.args = [
+        "sh",
+        "-c",
+        "for i in 1 2 3 4; do (while :; do echo x > /data/$i; done) 2>/dev/null & done; exec sleep 60",
+      ];
+      spec.mounts.push({ destination: "/data", type: "bind", source: data, options: ["bind"] });
+    });
+    await waitFor("files are written", () => existsSync(path.join(data, "4")));
+    for (const gofer of gofersOf(runtime, id)) process.kill(gofer, "SIGKILL");
+    await waitFor("no gofer is left", () => gofersOf(runtime, id).every((gofer) => !isRunning(gofer)));
+    runtime.ok(["delete", "--force", id], { timeoutMs: 10_000 });
+  }));
+
+/** Gofers that came of this test run: their files say nothing of a container, but whose children they were does. */
+function ownGofers(): string[] {
+  return readdirSync("/proc").filter((name) => {
+    try {
+      return (
+        /^\d+$/.test(name) &&
+        readFileSync(`/proc/${name}/cmdline`, "latin1").includes('"outlivesControl":true') &&
+        isRunning(Number(name))
+      );
+    } catch {
+      return false;
+    }
+  });
+}
