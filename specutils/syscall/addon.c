@@ -516,6 +516,28 @@ static napi_value stop_following(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/*
+ * The compiled cloche has this file loaded at its start, before main (scripts/link-addon.ts), because its JavaScript engine takes
+ * its options from the environment alone. A command is over before compiled code would pay: making room for it and starting the
+ * threads of the compilers is a fifth of a short call (docs/PERFORMANCE.md). A gofer lives long, and keeps the compilers.
+ */
+__attribute__((constructor)) static void choose_engine_options(int argc, char **argv) {
+  char executable[4096];
+  const ssize_t length = readlink("/proc/self/exe", executable, sizeof(executable) - 1);
+  if (length < 0)
+    return;
+  executable[length] = '\0';
+  const char *name = strrchr(executable, '/');
+  /* Under Bun or Node the engine has begun long ago, and its environment is not ours. */
+  if (name == NULL || strcmp(name, "/cloche") != 0)
+    return;
+  for (int index = 1; index < argc; index++) {
+    if (strcmp(argv[index], "gofer") == 0)
+      return;
+  }
+  (void)setenv("BUN_JSC_useJIT", "0", 0);
+}
+
 NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
     { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },

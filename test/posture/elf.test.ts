@@ -48,3 +48,9 @@ it("cloche-syscall.node: needs the C library only, and exports its two entry poi
     .toSorted();
   expect(exported).toEqual(["napi_register_module_v1", "node_api_module_get_api_version_v1"]);
 });
+
+it("cloche: loads its addon at its start, from beside itself and nowhere else", () => {
+  const listed = execFileSync("ldd", [path.join(distDirectory, "cloche")], { encoding: "utf8", cwd: "/" });
+  expect(listed).toContain(`\t${distDirectory}/cloche-syscall.node (`);
+  expect(readElf("cloche", "--dynamic")).not.toMatch(/\((RPATH|RUNPATH)\)/);
+});
