@@ -4,6 +4,8 @@
  *     exited <code> <nanoseconds since 1970>
  *     signaled <signal> <nanoseconds since 1970>
  *
+ *     gofer 9 <nanoseconds since 1970>      the process that served it its files had ended, and so it was killed
+ *
  * Another first word means that the kernel (Linux before 6.15) did not let it know.
  *
  * Twin: `sandbox/init/sandbox.c`, which writes it.
@@ -30,10 +32,11 @@ export function readExitRecord(path: string): ExitRecord | undefined {
 
 /** Parses the first line of an exit file; undefined when it is not complete or not in the form above. */
 export function parseExitRecord(text: string): ExitRecord | undefined {
-  const match = /^(exited|signaled) (\d{1,3}) (\d{1,20})\n/.exec(text);
+  const match = /^(exited|signaled|gofer) (\d{1,3}) (\d{1,20})\n/.exec(text);
   if (match?.[2] === undefined || match[3] === undefined) return undefined;
   const at = formatTime(BigInt(match[3]));
-  return match[1] === "exited" ? { exitCode: Number(match[2]), at } : { signal: Number(match[2]), at };
+  if (match[1] === "exited") return { exitCode: Number(match[2]), at };
+  return { signal: Number(match[2]), at, ...(match[1] === "gofer" && { reason: "gofer-ended" as const }) };
 }
 
 /**
@@ -58,7 +61,7 @@ export function exitOfStatus(status: number): ExitRecord {
  * process.
  */
 export function explainExit(exit: ExitRecord, record: SavedContainer): ExitRecord {
-  if (exit.signal !== SIGKILL) return exit;
+  if (exit.signal !== SIGKILL || exit.reason !== undefined) return exit;
   return oomKills(record) > (record.oomKillsBefore ?? 0) ? { ...exit, reason: "oom-killed" } : exit;
 }
 

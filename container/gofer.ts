@@ -16,7 +16,7 @@ import type { Spec } from "../specutils/spec.ts";
 import { AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
 import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 import type { Isolated } from "./isolation.ts";
-import { signalProcess, waitForEnd } from "./signal-process.ts";
+import { openPidfd, signalProcess, waitForEnd } from "./signal-process.ts";
 
 const OPEN_TREE_CLONE = 1;
 const END_TIMEOUT_MS = 1000;
@@ -26,7 +26,9 @@ export interface ServedMounts {
   root: number | undefined;
   /** By the index of the bind mount. */
   binds: ReadonlyMap<number, number>;
-  /** All of them. */
+  /** Of the gofer whose end ends the container: that of its root or, if that is not served, of its first mount. */
+  pidfd: number | undefined;
+  /** All of these. */
   fds: readonly number[];
   gofers: ProcessRef[];
 }
@@ -52,7 +54,9 @@ export function startGofers(isolated: Isolated, bundle: string, rootfs: string):
       const { source = "", options = [] } = spec.mounts?.[index] ?? {};
       return [index, serve(path.resolve(bundle, source), `mounts[${index}]`, options.includes("ro"))];
     });
-    return { root: rootFd, binds: new Map(binds), fds: opened, gofers };
+    const pidfd = gofers[0] === undefined ? undefined : openPidfd(gofers[0]);
+    if (pidfd !== undefined) opened.push(pidfd);
+    return { root: rootFd, binds: new Map(binds), pidfd, fds: opened, gofers };
   } catch (error) {
     for (const fd of opened) closeSync(fd);
     throw error;
@@ -66,13 +70,22 @@ function startOne(source: string, field: string, readOnly: boolean, { process }:
   try {
     const { pid, mountFd, controlFd } = startGofer(program(), treeFd, { readOnly, outlivesControl: true }, stderrFd);
     closeSync(controlFd);
-    if (process?.oomScoreAdj !== undefined) writeFileSync(`/proc/${pid}/oom_score_adj`, String(process.oomScoreAdj));
+    if (process?.oomScoreAdj !== undefined) setScore(pid, process.oomScoreAdj);
     return { fd: mountFd, gofer: processRef(pid) };
   } catch (error) {
     throw new ClocheError(`${field}: cannot serve ${JSON.stringify(source)}: ${messageOf(error)}`, { cause: error });
   } finally {
     closeSync(treeFd);
     closeSync(stderrFd);
+  }
+}
+
+/** One that is too low for us is refused to the container as well, which says so. */
+function setScore(pid: number, score: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
   }
 }
 

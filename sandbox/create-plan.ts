@@ -55,7 +55,14 @@ export interface CreatePlanInput {
         root: RootIds;
         baseline: CompiledSeccomp;
         /** Mounts that are made already, by a server of files: of the root, and by the index of a bind mount. */
-        served?: { root: number | undefined; binds: ReadonlyMap<number, number> } | undefined;
+        served?:
+          | {
+              root: number | undefined;
+              binds: ReadonlyMap<number, number>;
+              /** Of the server whose end is the container's. */
+              pidfd: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
   preserveFds: number;
@@ -99,6 +106,7 @@ export function planCreate(input: CreatePlanInput): Plan {
   }
   const namespaces = isOrdinaryUser() ? planUserFirst(plan, linux) : linux;
   const served = input.isolation?.served;
+  const gofer = served?.pidfd === undefined ? undefined : plan.adopt(served.pidfd, "gofer");
   const root = served?.root === undefined ? plan.slot() : plan.adopt(served.root, "root.path: served");
   if (served?.root === undefined) {
     // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
@@ -132,13 +140,14 @@ export function planCreate(input: CreatePlanInput): Plan {
 
   const nests = isNew(linux, "pid");
   const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
-  const sandbox = op(OP.SANDBOX, "start the sandbox process", [exit], [], nestsFlag);
+  const sandbox = [op(OP.SANDBOX, "start the sandbox process", [exit, gofer ?? NO_SLOT], [], nestsFlag)];
+  if (gofer !== undefined) sandbox.push(op(OP.CLOSE, "close the gofer's pidfd", [gofer]));
   // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
-  if (!nests) plan.host.push(sandbox);
+  if (!nests) plan.host.push(...sandbox);
   if (joined !== undefined) plan.host.push(op(OP.ENTER_SANDBOX, "enter the sandbox", [joined]));
   planJoins(plan, namespaces, mounts.beforeUser);
   planUnshare(plan, namespaces);
-  if (nests) plan.host.push(sandbox);
+  if (nests) plan.host.push(...sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["pid"]) | NAMESPACES.mount.flag;
   plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nestsFlag));

@@ -170,12 +170,12 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   }
   ops.push(...attributeOps(slot, options, what));
   if (served !== undefined) plan.host.push(...idMapOps(context, slot, false, `${what}: map the ids`));
-  if (isIdMap && mount.uidMappings === undefined) {
+  if (served === undefined && isIdMap && mount.uidMappings === undefined) {
     const tree = options.idmap === "ridmap";
     plan.host.push(
       ...idMapOps(context, slot, tree, `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`),
     );
-  } else if (isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
+  } else if (served === undefined && isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
   plan.container.push(op(OP.TARGET, what, [target, root, TARGET.LIKE, slot], [mount.destination]));
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(`/${mount.destination}`))) {

@@ -56,7 +56,7 @@ struct filter_op {
 #define PIDFD_INFO_EXIT_BIT (1ull << 3)
 #define PIDFD_GET_INFO_REQUEST _IOWR(0xFF, 11, struct pidfd_info_v0)
 
-static void record_exit(int record_fd, int pidfd) {
+static void record_exit(int record_fd, int pidfd, bool gofer_ended) {
   struct pidfd_info_v0 info;
   struct timespec now;
   char line[96];
@@ -67,7 +67,9 @@ static void record_exit(int record_fd, int pidfd) {
   bool known = sys_ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_BIT);
   (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
   unsigned long long at = (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec;
-  if (!known)
+  if (gofer_ended)
+    length = snprintf(line, sizeof(line), "gofer 9 %llu\n", at); /* our own end is SIGKILL for all that is left */
+  else if (!known)
     length = snprintf(line, sizeof(line), "ended 0 %llu\n", at); /* Linux before 6.15 tells only the parent how it ended */
   else if (WIFSIGNALED(info.exit_code))
     length = snprintf(line, sizeof(line), "signaled %d %llu\n", WTERMSIG(info.exit_code), at);
@@ -78,22 +80,29 @@ static void record_exit(int record_fd, int pidfd) {
     _exit(EXIT_PLAN);
 }
 
-static void wait_for(int pidfd, short events) {
-  struct pollfd watch = {pidfd, events, 0};
+/* Returns whether it was the gofer that ended, if there is one. */
+static bool wait_for(int pidfd, short events, int gofer_fd) {
+  struct pollfd watch[2] = {{pidfd, events, 0}, {gofer_fd, POLLIN, 0}};
 
-  while (poll(&watch, 1, -1) < 0 && errno == EINTR)
+  while (poll(watch, 2, -1) < 0 && errno == EINTR)
     continue;
+  return watch[0].revents == 0;
 }
 
-/* Returns once the process has ended and, where the kernel tells its status after that alone, has been reaped. */
-static void wait_for_end(int pidfd) {
+/*
+ * Returns once the process has ended and, where the kernel tells its status after that alone, has been reaped; or true once the
+ * gofer has ended, which serves it its files.
+ */
+static bool wait_for_end(int pidfd, int gofer_fd) {
   struct pidfd_info_v0 info;
 
-  wait_for(pidfd, POLLIN);
+  if (wait_for(pidfd, POLLIN, gofer_fd))
+    return true;
   memset(&info, 0, sizeof(info));
   /* Kernels that know this request (6.13) also report POLLHUP, asked for or not, when the zombie is gone. */
   if (sys_ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 || errno == ESRCH)
-    wait_for(pidfd, 0);
+    (void)wait_for(pidfd, 0, -1);
+  return false;
 }
 
 /*
@@ -125,21 +134,15 @@ static void confine(void) {
   check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 }
 
-/* A range that stays open keeps an engine, or cloche itself, waiting for its end for ever. An empty one is EINVAL. */
-static void close_these(unsigned first, unsigned last) {
-  if (sys_close_range(first, last, 0) < 0 && errno != EINVAL)
-    _exit(EXIT_PLAN);
-}
-
-/* Closes all descriptors but two: the caller's stdio first of all, which engines read to its end. */
-static void close_all_but(int one, int other) {
-  unsigned low = (unsigned)(one < other ? one : other);
-  unsigned high = (unsigned)(one < other ? other : one);
-
-  if (low > 0)
-    close_these(0, low - 1);
-  close_these(low + 1, high - 1);
-  close_these(high + 1, ~0u);
+/* Keeps these descriptors, three at least, above the standard streams and no others: engines wait for the end of what they gave us. */
+static void keep_only(int *fds, unsigned count) {
+  for (unsigned i = 0; i < count; i++) /* out of the way first */
+    fds[i] = fds[i] < 0 ? -1 : check(fcntl(fds[i], F_DUPFD_CLOEXEC, (int)(2 * count)));
+  check(sys_close_range(0, 2 * count - 1, 0));
+  for (unsigned i = 0; i < count; i++)
+    if (fds[i] >= 0)
+      fds[i] = check(dup2(fds[i], (int)(count + i)));
+  check(sys_close_range(2 * count, ~0u, 0));
 }
 
 /*
@@ -192,7 +195,7 @@ static void forget_plan(void) {
   memset(&st.plan, 0, sizeof(st.plan));
 }
 
-void sandbox_main(int record_fd, int handover_fd) {
+void sandbox_main(int record_fd, int gofer_fd, int handover_fd) {
   struct message message = {MESSAGE_GO, st.current, 0, 0};
   int pidfd = -1;
 
@@ -206,10 +209,10 @@ void sandbox_main(int record_fd, int handover_fd) {
   /* End of file: there will be no container process. */
   if (!receive_message(handover_fd, &message, &pidfd, 1) || pidfd < 0)
     _exit(EXIT_PLAN);
-  close_all_but(record_fd, pidfd);
-  allow_waiting_only(record_fd, pidfd);
-  wait_for_end(pidfd);
-  record_exit(record_fd, pidfd);
+  int fds[3] = {record_fd, pidfd, gofer_fd};
+  keep_only(fds, 3);
+  allow_waiting_only(fds[0], fds[1]);
+  record_exit(fds[0], fds[1], wait_for_end(fds[1], fds[2]));
   for (;;)
     (void)syscall(SYS_exit_group, 0); /* the sanitizers' _exit calls more than the filter allows */
 }

@@ -141,7 +141,7 @@ it("served: a create that is killed at any moment leaves no gofer", () =>
     await waitFor("no gofer is left", () => ownGofers().length === 0);
   }));
 
-it("served: a gofer that is killed leaves errors, no hanging process, and a container that can be deleted", () =>
+it("served: a gofer that is killed ends the container, which says so, with no hanging process", () =>
   withRuntime(async (runtime) => {
     const data = path.join(runtime.directory, "data");
     mkdirSync(data);
@@ -155,8 +155,11 @@ it("served: a gofer that is killed leaves errors, no hanging process, and a cont
     });
     await waitFor("files are written", () => existsSync(path.join(data, "4")));
     for (const gofer of gofersOf(runtime, id)) process.kill(gofer, "SIGKILL");
-    await waitFor("no gofer is left", () => gofersOf(runtime, id).every((gofer) => !isRunning(gofer)));
-    runtime.ok(["delete", "--force", id], { timeoutMs: 10_000 });
+    await runtime.reaches(id, "stopped");
+    const { exit } = JSON.parse(runtime.ok(["state", id]));
+    expect(exit).toMatchObject({ signal: 9, reason: "gofer-ended" });
+    expect(gofersOf(runtime, id).filter(isRunning)).toEqual([]);
+    runtime.ok(["delete", id], { timeoutMs: 10_000 });
   }));
 
 /** Gofers that came of this test run: their files say nothing of a container, but whose children they were does. */
