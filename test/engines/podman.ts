@@ -38,6 +38,8 @@ export class Podman {
 
   /** Configures podman and gives it the image. */
   static async make(nest: Nest, isRootless: boolean): Promise<Podman> {
+    // podman's locks, of which no option says where they are.
+    await nest.ok(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm"]);
     const podman = new Podman(nest, await OrdinaryUser.add(nest), isRootless);
     podman.configure("containers.conf", podman.engineConfig());
     const rootfs = makeRootfs(nest.makeDirectory("rootfs"));
@@ -100,7 +102,6 @@ export class Podman {
       `default_ulimits = ${LIMITS}`,
       'netns = "none"',
       "[engine]",
-      'lock_type = "file"',
       'events_logger = "file"',
       'runtime_supports_json = ["cloche", "runc", "crun"]',
       'runtime_supports_nocgroup = ["cloche", "crun"]',
