@@ -10,6 +10,7 @@ import { negotiate } from "./negotiate.ts";
 import { Nodes } from "./nodes.ts";
 import type { GoferOptions } from "./options.ts";
 import { Passthrough } from "./passthrough.ts";
+import { installFilter } from "./seccomp.ts";
 import { serve } from "./server.ts";
 
 const OVERLAYFS_SUPER_MAGIC = 0x794c7630;
@@ -44,6 +45,7 @@ export function runGofer(controlFd: number, treeFd: number, options: GoferOption
   sendMessage(controlFd, new Uint8Array([hasPassthrough ? 1 : 0]), [mountFd]);
   sys(NR.close, mountFd);
   if (options.outlivesControl) sys(NR.close, controlFd);
+  installFilter();
   serve(gofer, { fuseFd, controlFd: options.outlivesControl ? -1 : controlFd, onIdle: trimMemory });
 }
 
@@ -61,14 +63,14 @@ function makeGofer(
     passthrough.drop(nodes, node);
     directories.close(node);
   };
-  const nodes = new Nodes(host, treeFd, maxNodeFds(arena), isOverlay, forgotten);
+  const nodes = new Nodes(host, treeFd, maxNodeFds(arena, options.maxFds), isOverlay, forgotten);
   const validSeconds = Math.floor(options.validMs / 1000);
   const validNanoseconds = (options.validMs % 1000) * 1e6;
   return { fuseFd, arena, host, nodes, passthrough, directories, validSeconds, validNanoseconds };
 }
 
 /** Raises the limit of descriptors as far as it goes, and returns how many are for nodes. */
-function maxNodeFds(arena: Arena): number {
+function maxNodeFds(arena: Arena, wanted: number): number {
   const at = AT.scratch;
   const limit = arena.base + at;
   sys(NR.prlimit64, 0, RLIMIT_NOFILE, null, limit);
@@ -76,7 +78,8 @@ function maxNodeFds(arena: Arena): number {
   arena.setU64(at, hard);
   sys(NR.prlimit64, 0, RLIMIT_NOFILE, limit, null);
   // A quarter each: in use, and pinned at most three times as many (nodes.ts).
-  return Math.max(64, Math.floor((Math.min(hard, 16_384) - OTHER_FDS) / 4));
+  const most = Math.max(64, Math.floor((Math.min(hard, 16_384) - OTHER_FDS) / 4));
+  return wanted === 0 ? most : Math.min(most, wanted);
 }
 
 /** Whether the host's file system has POSIX ACLs. */

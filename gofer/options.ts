@@ -12,6 +12,8 @@ export interface GoferOptions {
   requestTimeoutSeconds: number;
   /** Whether it serves on, until its last mount is gone, when nobody holds the other end of the control socket any more. */
   outlivesControl: boolean;
+  /** How many descriptors are kept for files and directories; 0: a quarter of the limit, 3840 at most. */
+  maxFds: number;
 }
 
 const defaults: GoferOptions = {
@@ -20,6 +22,7 @@ const defaults: GoferOptions = {
   validMs: 750,
   requestTimeoutSeconds: 60,
   outlivesControl: false,
+  maxFds: 0,
 };
 
 /** @throws UsageError that names the field */
@@ -35,6 +38,7 @@ export function parseGoferOptions(text: string): GoferOptions {
   }
   const options = result as unknown as GoferOptions;
   if (!Number.isInteger(options.validMs) || options.validMs < 0) throw wrong("validMs", "an integer from 0 on");
+  if (!Number.isInteger(options.maxFds) || options.maxFds < 0) throw wrong("maxFds", "an integer from 0 on");
   const seconds = options.requestTimeoutSeconds;
   if (!Number.isInteger(seconds) || seconds < 0 || seconds > 65_535) {
     throw wrong("requestTimeoutSeconds", "an integer from 0 to 65535");

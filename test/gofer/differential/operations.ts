@@ -163,7 +163,7 @@ export const operations: readonly [weight: number, draw: (random: Random) => Dra
     });
   }],
   [5, (random) => {
-    const size = random.pick([...sizes, 200_000, -1, 2 ** 46]);
+    const size = random.pick([...sizes, 200_000, -1]);
     return onPath(random, `truncate ${size}`, (side, name) => {
       const fd = sys(NR.openat, side.root, name, 0o1 | O.NONBLOCK);
       if (fd < 0) return text(fd);
