@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { messageOf, UnsupportedError } from "../specutils/errors.ts";
+import { workingDirectory } from "../specutils/working-directory.ts";
 import { command } from "./command.ts";
 import { toJson } from "./output.ts";
 
@@ -36,7 +37,7 @@ export default command({
   async run({ context, flags, args }) {
     const { doSpec, isHidden, planHostMounts } = await import("./do-spec.ts");
     const hostMounts = planHostMounts(readFileSync("/proc/self/mountinfo", "utf8"));
-    const here = process.cwd();
+    const here = workingDirectory();
     const spec = doSpec(
       {
         args,

@@ -12,6 +12,7 @@ import type { Hook, State } from "../specutils/spec.ts";
 import { POLLIN } from "../specutils/syscall/constants.ts";
 import type { ProcessEnd } from "../specutils/syscall.ts";
 import { kill, pidfdOpen, poll, spawnHelper, waitPid } from "../specutils/syscall.ts";
+import { workingDirectory } from "../specutils/working-directory.ts";
 import { lastOutput, openHookFiles } from "./hook-files.ts";
 
 export type RuntimeHookPoint = "prestart" | "createRuntime" | "poststart" | "poststop";
@@ -70,7 +71,7 @@ function endsWithin(pid: number, timeoutMs: number): boolean {
 
 /** The bundle may be gone when poststop hooks run: then they start where we are. */
 function inDirectory<T>(directory: string, fn: () => T): T {
-  const before = process.cwd();
+  const before = workingDirectory();
   try {
     process.chdir(directory);
   } catch {

@@ -75,3 +75,27 @@ itTraced("a hostile working directory: no file in it is opened", () =>
     expect(inside.filter((file) => !file.startsWith(runtime.root))).toEqual([]);
   }),
 );
+
+it("a deleted working directory: commands do what they do elsewhere", () =>
+  withRuntime((runtime) => {
+    const cwd = path.join(runtime.directory, "deleted");
+    /** Exit code of a command in a directory that is gone by then. */
+    const run = (...args: string[]) => {
+      mkdirSync(cwd);
+      const script = 'rmdir "$0" && exec "$@"';
+      const words = ["-c", script, cwd, runtimePath(), "--root", runtime.root, ...args];
+      return spawnSync("sh", words, { cwd, stdio: "ignore" }).status;
+    };
+    const id = runtime.id();
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["sleep", "100"];
+      spec.hooks = { poststart: [{ path: "/bin/true" }], poststop: [{ path: "/bin/true" }] };
+    });
+    expect(run("--version")).toBe(0);
+    expect(run("run", "--detach", "--bundle", bundle, id)).toBe(0);
+    expect(run("exec", id, "true")).toBe(0);
+    expect(run("kill", id, "KILL")).toBe(0);
+    expect(run("wait", id)).toBe(0);
+    expect(run("delete", id)).toBe(0);
+    expect(run("create", "--bundle", ".", id)).toBe(1);
+  }));
