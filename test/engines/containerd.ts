@@ -154,9 +154,15 @@ ${runtimes.join("")}`;
   }
 }
 
+function isZombie(pid: number): boolean {
+  return /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+}
+
 function readCommandLine(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+    const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+    // Without arguments it is a zombie, or cloche's sandbox process.
+    return line === "" && !isZombie(pid) ? readFileSync(`/proc/${pid}/comm`, "utf8").trim() : line;
   } catch {
     return ""; // it has ended
   }

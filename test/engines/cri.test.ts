@@ -306,6 +306,7 @@ podTest("containerd killed and started again: pods have gone on, and obey", asyn
   await containerd.start();
   for (const [index, cri] of cris.entries()) {
     const { pod, ids } = pods[index] ?? { ids: [] };
+    await cri.client.isReady();
     expect(await pod?.status()).toMatchObject({ state: "SANDBOX_READY", runtime_handler: cri.side.name });
     for (const id of ids) expect((await cri.exec(id, ["sh", "-c", "exit 9"])).exit_code).toBe(9);
     const more = await pod?.start(["sh", "-c", "exit 12"]);
@@ -314,3 +315,38 @@ podTest("containerd killed and started again: pods have gone on, and obey", asyn
   }
   await containerd.isClean();
 });
+
+for (const [what, victim] of [
+  ["its process", (sandbox: number, _: number) => sandbox],
+  ["the program of the pod's first container", (_: number, first: number) => first],
+] as const) {
+  podTest(`a pod of cloche's is one sandbox: ${what} killed, all its containers end`, async (containerd) => {
+    const side = containerd.sides.find(({ name }) => name === "cloche");
+    if (side === undefined) return;
+    const cri = new Cri(containerd, side);
+    try {
+      const pod = await cri.pod({ network: "NODE", pid: "CONTAINER" });
+      const [first] = [...containerd.processes()].flatMap(([pid, line]) => (line.startsWith("/bin/sh") ? [pid] : []));
+      const ids = [await pod.start(), await pod.start()];
+      const found = [...containerd.processes().keys()].filter((pid) => comm(pid) === "cloche-sandbox");
+      // The pod's, and in its pid namespace one for each container that has joined.
+      const [outer = 0, ...inner] = found.sort((one, other) => depth(one) - depth(other));
+      expect(inner.map(depth)).toEqual([depth(outer) + 1, depth(outer) + 1]);
+      process.kill(victim(outer, first ?? 0), "SIGKILL");
+      for (const id of ids) expect(await cri.exited(id)).toMatchObject({ exit_code: 137 });
+      while ((await pod.status()).state === "SANDBOX_READY") await Bun.sleep(20);
+    } finally {
+      await cri.close();
+    }
+    await containerd.isClean();
+  });
+}
+
+function comm(pid: number): string {
+  return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+}
+
+/** In how many PID namespaces a process is. */
+function depth(pid: number): number {
+  return (/^NSpid:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "").trim().split(/\s+/).length;
+}

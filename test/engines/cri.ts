@@ -74,6 +74,20 @@ export class CriClient {
     });
   }
 
+  /** Waits until a server that was started again knows its pods. @throws Error after 20 seconds */
+  async isReady(): Promise<void> {
+    const deadline = performance.now() + 20_000;
+    for (;;) {
+      const reason = await this.call("ListPodSandbox", {}).then(
+        () => "",
+        (thrown) => String(thrown),
+      );
+      if (!reason.includes("not initialized")) return;
+      if (performance.now() > deadline) throw new Error(reason);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   close(): void {
     this.client.close();
   }

@@ -181,16 +181,13 @@ export class Nest {
     return daemon;
   }
 
-  /** Host pids of all processes inside. */
+  /** Host pids of all processes inside, those in PID namespaces of their own too. */
   processes(): number[] {
     const namespace = readlinkSync(`/proc/${this.initPid}/ns/pid`);
-    return readdirSync("/proc").flatMap((name) => {
-      try {
-        return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/ns/pid`) === namespace ? [Number(name)] : [];
-      } catch {
-        return []; // it has ended meanwhile
-      }
-    });
+    const parents = new Map(listProcesses().map((pid) => [pid, parentOf(pid)]));
+    const isInside = (pid: number | undefined): boolean =>
+      pid !== undefined && (pid === this.initPid || namespaceOf(pid) === namespace || isInside(parents.get(pid)));
+    return [...parents.keys()].filter(isInside);
   }
 
   /** Ends everything inside and removes what is left outside. @throws Error if something stays */
@@ -219,6 +216,33 @@ export class Nest {
       ({ exitCode, signalCode }) => exitCode !== null || signalCode !== null,
     );
     return ended && (this.initPid === 0 || !existsSync(`/proc/${this.initPid}`));
+  }
+}
+
+function listProcesses(): number[] {
+  return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? [Number(name)] : []));
+}
+
+/** Pid of the parent; undefined for a process that has none, or has ended meanwhile. */
+function parentOf(pid: number): number | undefined {
+  try {
+    const parent = Number(
+      readFileSync(`/proc/${pid}/stat`, "utf8")
+        .replace(/^.*\) \S /, "")
+        .split(" ")[0],
+    );
+    return parent === 0 ? undefined : parent;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Name of a process's PID namespace; empty if it has ended meanwhile. */
+function namespaceOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return "";
   }
 }
 
