@@ -73,9 +73,11 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
       warnings,
     };
   }
+  const sysctl = linux.sysctl && withPossibleGroups(linux);
   const user = { type: "user" as const, ...(joined !== undefined && { path: joined }) };
   const inside: Linux = {
     ...linux,
+    ...(sysctl && { sysctl }),
     namespaces: [user, ...(linux.namespaces ?? [])],
     uidMappings: mappings(range.uid),
     gidMappings: mappings(range.gid),
@@ -129,6 +131,14 @@ function withDomainname(spec: Spec): Spec & { linux: Linux } {
     return { ...spec, linux: spec.linux ?? {} };
   }
   return { ...spec, domainname, linux: { ...spec.linux, sysctl } };
+}
+
+/** docker lets all groups ping. In a user namespace the range must be of groups that it has. */
+function withPossibleGroups({ sysctl = {}, ...linux }: Linux): Record<string, string> {
+  const key = "net.ipv4.ping_group_range";
+  const [, first = "", last = ""] = /^(\d+)\s+(\d+)$/.exec(sysctl[key]?.trim() ?? "") ?? [];
+  if (last === "" || namespaceChoice(linux, "network").kind !== "new") return sysctl;
+  return { ...sysctl, [key]: `${first} ${Math.min(Number(last), RANGE_SIZE - 1)}` };
 }
 
 function mappings(hostID: number): IdMapping[] {

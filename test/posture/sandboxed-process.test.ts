@@ -415,12 +415,13 @@ it("sandboxed: in a network that the engine made, /sys shows that network, sysct
     }
   }));
 
-it("sandboxed: kernel.domainname, which docker sets as a sysctl, is set", () =>
+it("sandboxed: the sysctls that docker sets, of groups that may ping and of the domain's name, are set", () =>
   withRuntime((runtime) => {
     const change = (spec: BundleSpec) => {
-      spec.linux.sysctl = { "kernel.domainname": "example.org" };
+      spec.linux.sysctl = { "kernel.domainname": "example.org", "net.ipv4.ping_group_range": "0 2147483647" };
     };
-    expect(sh(runtime, "cat /proc/sys/kernel/domainname", change)).toBe("example.org\n");
+    const files = "/proc/sys/kernel/domainname /proc/sys/net/ipv4/ping_group_range";
+    expect(sh(runtime, `cat ${files}`, change)).toBe("example.org\n0\t65535\n");
   }));
 
 it(
