@@ -37,7 +37,7 @@ export async function deleteContainer(
       async (current, save) => {
         if (!options.force) checkAllowed("delete", current);
         // For who watches it die.
-        if (noteOomKills(current)) save();
+        if (noteOomKills(current)) save.ifPossible();
         await destroy(context, current);
         return current;
       },

@@ -10,7 +10,7 @@ import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { readConfig, readProcess } from "../specutils/config.ts";
-import { ClocheError, messageOf, StatusError, SyscallError, UsageError } from "../specutils/errors.ts";
+import { ClocheError, messageOf, SyscallError, UsageError } from "../specutils/errors.ts";
 import { isAlive, processRef } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
@@ -25,7 +25,7 @@ import { checkPreserved, checkTerminal, seccompCache } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { waitFor } from "./run.ts";
 import { sendListener } from "./seccomp-listener.ts";
-import { refusal } from "./status.ts";
+import { checkAllowed, isAllowed, refusal } from "./status.ts";
 import { readRecord } from "./store.ts";
 import { giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
@@ -146,15 +146,10 @@ function openContainerProcess(record: SavedContainer): { pid: number; pidfd: num
 }
 
 function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
-  if (!["created", "running", "paused"].includes(record.status)) throw refusal("exec", record);
   // A container that may write to its cgroup can freeze itself: what joins it then waits for ever.
-  const isPaused = record.status === "paused" || (record.cgroup !== undefined && isFrozen(record.cgroup));
-  if (ignorePaused || !isPaused) return;
-  throw new StatusError(
-    `cannot exec in container ${JSON.stringify(record.id)}: container paused: resume it first, or use --ignore-paused`,
-    "paused",
-    ["created", "running"],
-  );
+  const isHeld = isAllowed("exec", record.status) && record.cgroup !== undefined && isFrozen(record.cgroup);
+  const status = isHeld ? "paused" : record.status;
+  if (status !== "paused" || !ignorePaused) checkAllowed("exec", { id: record.id, status });
 }
 
 /** The process of the container's config.json, changed as the flags say; what it does not inherit is its terminal. */

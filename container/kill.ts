@@ -30,12 +30,12 @@ export async function killContainer(
     context.root,
     id,
     async (record, save) => {
-      if (signal === SIGKILL && noteOomKills(record)) save();
+      if (signal === SIGKILL && noteOomKills(record)) save.ifPossible();
       if (options.all) await signalAll(record, signal);
       else await signalContainer(record, signal);
       if (signal === SIGKILL) await thaw(context, record);
     },
-    { exact: true },
+    { exact: true, evenIfFull: true },
   );
 }
 

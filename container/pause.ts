@@ -34,14 +34,18 @@ export async function pauseContainer(context: Context, id: string): Promise<void
     if (!hasCgroup(record)) {
       throw new UnsupportedError(`cannot pause container ${JSON.stringify(record.id)}: it has no cgroup to freeze`);
     }
-    freezeCgroup(record.cgroup, true);
+    const before = { ...record };
     record.pausedFrom = record.status === "created" ? "created" : "running";
     record.status = "paused";
     record.pausedAt = timestamp();
+    // Saved before it is true: who loads it looks whether it is frozen (store.ts), and so nobody is ever misled.
+    save();
     try {
-      save();
+      freezeCgroup(record.cgroup, true);
     } catch (error) {
-      freezeCgroup(record.cgroup, false);
+      for (const field of ["pausedFrom", "pausedAt"] as const) delete record[field];
+      Object.assign(record, before);
+      save.ifPossible();
       throw error;
     }
   });

@@ -23,14 +23,26 @@ import { withContainer } from "./store.ts";
  *   HookFailure when a hook fails, and the container is gone then (runtime.md#lifecycle)
  */
 export async function startContainer(context: Context, id: string): Promise<void> {
-  const { record, socket } = await withContainer(context.root, id, (current) => {
-    const taken = takeStartSocket(current);
+  const { record, socket } = await withContainer(context.root, id, (current, save) => {
+    checkAllowed("start", current);
+    const { startSocket } = current;
+    if (startSocket === undefined) throw refusal("start", current);
+    delete current.startSocket;
     // Nothing but the program comes now: it runs, or its process ends, which is found out by whoever looks.
     if (current.hasStartSteps !== true) {
       current.status = "running";
       current.startedAt = timestamp();
     }
-    return { socket: taken, record: { ...current } };
+    // Before the container process hears of it, which ends when it is left alone after that.
+    const saved = save.prepare();
+    try {
+      const taken = takeStartSocket(current, startSocket);
+      saved.commit();
+      return { socket: taken, record: { ...current } };
+    } catch (error) {
+      saved.discard();
+      throw error;
+    }
   });
   try {
     await letRun(context, record, new Conversation(socket, describeOp), 1);
@@ -46,15 +58,11 @@ export async function startContainer(context: Context, id: string): Promise<void
 }
 
 /** Connects to the container process and makes sure that nobody else does. */
-function takeStartSocket(record: SavedContainer): number {
-  checkAllowed("start", record);
-  const { startSocket } = record;
-  if (startSocket === undefined) throw refusal("start", record);
+function takeStartSocket(record: SavedContainer, startSocket: string): number {
   try {
     const socket = connectTo(startSocket, SOCK.SEQPACKET);
     // Not before: a start that got nowhere can be tried again.
     removeFile(startSocket);
-    delete record.startSocket;
     return socket;
   } catch (error) {
     throw startFailure(ClocheError, record, messageOf(error), error);

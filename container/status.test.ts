@@ -31,6 +31,11 @@ test.each([
     'cannot delete container "c1": container not stopped, use --force to kill it first (status is "running")',
   ],
   ["exec", "stopped", 'cannot exec in container "c1": status is "stopped", must be "created" or "running"'],
+  [
+    "exec",
+    "paused",
+    'cannot exec in container "c1": container paused: resume it first, or use --ignore-paused (status is "paused")',
+  ],
   ["pause", "paused", 'cannot pause container "c1": container not running (status is "paused")'],
   ["resume", "running", 'cannot resume container "c1": container not paused (status is "running")'],
 ] as [Operation, Status, string][])("%s is refused while %s, with the reason", (operation, status, message) => {

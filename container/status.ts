@@ -17,6 +17,8 @@ interface Rule {
   from: readonly Status[];
   /** Why not, for a status in which it is refused, where engines or users look for certain words. */
   reason?: string;
+  /** The same for one status alone, instead of `reason`. */
+  reasons?: Partial<Record<Status, string>>;
 }
 
 /** A paused container can be killed, as with runc: its processes are there, and SIGKILL lets them go on to their end. */
@@ -28,7 +30,11 @@ export const RULES: Record<Operation, Rule> = {
     from: ["created", "stopped"],
     reason: "container not stopped, use --force to kill it first",
   },
-  exec: { phrase: "exec in", from: ["created", "running"] },
+  exec: {
+    phrase: "exec in",
+    from: ["created", "running"],
+    reasons: { paused: "container paused: resume it first, or use --ignore-paused" },
+  },
   pause: { phrase: "pause", from: ["created", "running"], reason: "container not running" },
   resume: { phrase: "resume", from: ["paused"], reason: "container not paused" },
   update: { phrase: "update", from: ["created", "running", "paused"], reason: "container not running" },
@@ -48,7 +54,8 @@ export function checkAllowed(operation: Operation, container: { id: string; stat
 
 /** The error for an operation that the status does not allow, also for who finds out while carrying it out. */
 export function refusal(operation: Operation, container: { id: string; status: Status }): StatusError {
-  const { phrase, from, reason } = RULES[operation];
+  const { phrase, from, reasons } = RULES[operation];
+  const reason = reasons?.[container.status] ?? RULES[operation].reason;
   const wanted = from.map((status) => `"${status}"`).join(" or ");
   const why =
     reason === undefined

@@ -7,15 +7,17 @@
 
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import path from "node:path";
+import { isFrozen } from "../sandbox/cgroups/freeze.ts";
 import { ClocheError, NotFoundError, reasonOf } from "../specutils/errors.ts";
 import { beginSpan } from "../specutils/spans.ts";
-import { removeFile, temporaryPath, writeFileAtomic } from "../statefile/atomic-file.ts";
+import { removeFile, temporaryPath } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
 import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
 import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
 import { exitOfZombie, explainExit, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
-import { parseRecord, refreshRecord } from "./record.ts";
+import { hasCgroup, parseRecord, refreshRecord } from "./record.ts";
+import { noteRemoved, type Save, saveRecord, saver, serialize } from "./save.ts";
 
 /** A container with that id is there already. */
 export class ExistsError extends ClocheError {
@@ -60,36 +62,58 @@ export async function createRecord(root: string, record: SavedContainer): Promis
   }
 }
 
+interface LoadOptions {
+  /** The id is not a prefix. */
+  exact?: boolean;
+  /** It must still be this very container, not a later one of that id. */
+  only?: SavedContainer | undefined;
+  /**
+   * On a disk where no lock can be made, since it is full or read-only, go on without: for what must always work, and neither
+   * changes nor needs what is saved.
+   */
+  evenIfFull?: boolean;
+}
+
 /**
  * Takes the container's lock, loads its record, brings it up to date, and runs `fn` on it. What `fn` changes in the
  * record is saved when it returns; when it throws, only what it saved itself with `save` stays.
  *
  * @param idOrPrefix an id, or what only one id starts with
- * @param options `exact`: it is no prefix; `only`: it must still be this very container, not a later one of that id
  * @throws NotFoundError, StateFileError, LockError, and what `fn` throws
  */
 export async function withContainer<T>(
   root: string,
   idOrPrefix: string,
-  fn: (record: SavedContainer, save: () => void) => T | Promise<T>,
-  options?: { exact?: boolean; only?: SavedContainer | undefined },
+  fn: (record: SavedContainer, save: Save) => T | Promise<T>,
+  options?: LoadOptions,
 ): Promise<T> {
   const { id } = options?.exact === true ? findKey(root, idOrPrefix) : resolveKey(root, idOrPrefix);
-  return withLock(root, id, async () => {
+  const lock = options?.evenIfFull === true ? withLockIfPossible : withLock;
+  return lock(root, id, async () => {
     const { record, text } = loadRecord(root, findKey(root, id));
     if (options?.only !== undefined && !isSame(record, options.only)) throw notFound(id);
-    let saved = text;
-    const save = () => {
-      const current = serialize(record);
-      if (current === saved || removed.has(record)) return;
-      saveRecord(root, record);
-      saved = current;
-    };
-    save();
+    const save = saver(root, record, text);
+    // What the load has found out, the next one finds out again.
+    save.ifPossible();
     const result = await fn(record, save);
     save();
     return result;
   });
+}
+
+async function withLockIfPossible<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
+  let isBegun = false;
+  const begin = () => {
+    isBegun = true;
+    return fn();
+  };
+  try {
+    return await withLock(root, id, begin);
+  } catch (error) {
+    const { code = "" } = (error instanceof Error ? (error.cause ?? {}) : {}) as NodeJS.ErrnoException;
+    if (isBegun || !["ENOSPC", "EDQUOT", "EROFS"].includes(code)) throw error;
+    return fn();
+  }
 }
 
 /**
@@ -125,7 +149,7 @@ export function removeRecord(root: string, record: ContainerKey): void {
   removeFile(exitPath(root, record.sandboxId, record.id));
   removeFile(temporaryPath(file));
   removeFile(file);
-  removed.add(record);
+  noteRemoved(record);
 }
 
 /** Removes what is saved about this very container, if it is still there. A later one with its id is left alone. */
@@ -156,8 +180,6 @@ export async function removeTraces(root: string, id: string): Promise<void> {
     if (findExact(root, id) === undefined) for (const name of names.filter(isTrace)) removeFile(`${root}/${name}`);
   });
 }
-
-const removed = new WeakSet<ContainerKey>();
 
 /**
  * A container's record, up to date, for those who only look. It is read without the lock, which is taken only to save
@@ -257,26 +279,15 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
       const exit = readExitRecord(exitFile) ?? exitOfZombie(process);
       return exit && explainExit(exit, record);
     });
+    if (record.status === "paused" && !(hasCgroup(record) && isFrozen(record.cgroup))) {
+      // `pause` saves first and freezes then, `resume` thaws first: whoever was killed in between, what runs is not paused.
+      record.status = record.pausedFrom ?? "running";
+      delete record.pausedFrom;
+    }
     // Its creator may have finished and gone between the two looks: then what it has saved is what counts.
     if (wasCreating && record.status === "stopped" && readText(path) !== text) continue;
     return { record, text };
   }
-}
-
-function saveRecord(root: string, record: SavedContainer): void {
-  const endSaving = beginSpan("save the state");
-  try {
-    writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record));
-    endSaving();
-  } catch (error) {
-    throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${reasonOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-function serialize(record: SavedContainer): string {
-  return `${JSON.stringify(record)}\n`;
 }
 
 function notFound(id: string): NotFoundError {

@@ -23,19 +23,46 @@ export function temporaryPath(path: string): string {
  * @throws the file system's error; then `path` is as it was.
  */
 export function writeFileAtomic(path: string, text: string): void {
+  prepareFile(path, text).commit();
+}
+
+/** The new text of a file, already on the disk, not yet in its place. */
+export interface PreparedFile {
+  /** Puts it in its place, which takes no space. @throws the file system's error; then the file is as it was */
+  commit(): void;
+  /** Forgets it. */
+  discard(): void;
+}
+
+/**
+ * The first half of `writeFileAtomic`, for who must know that there is space for the text before something happens that
+ * cannot be undone.
+ *
+ * Preconditions: as for `writeFileAtomic`, until it was committed or discarded.
+ * @throws the file system's error; then nothing has changed
+ */
+export function prepareFile(path: string, text: string): PreparedFile {
   const temporary = temporaryPath(path);
-  try {
+  const orRemove = (step: () => void) => {
+    try {
+      step();
+    } catch (error) {
+      removeFile(temporary);
+      throw error;
+    }
+  };
+  orRemove(() => {
     const fd = openNew(temporary);
     try {
       writeAll(fd, new TextEncoder().encode(text));
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, path);
-  } catch (error) {
-    removeFile(temporary);
-    throw error;
-  }
+  });
+  return {
+    commit: () => orRemove(() => renameSync(temporary, path)),
+    discard: () => removeFile(temporary),
+  };
 }
 
 /** Removes a file, or an empty directory in its place, if it is there. */

@@ -1,6 +1,6 @@
 /**
  * Eight processes issue random commands on twenty ids under one state root; a model checks each answer (check.ts says how), and
- * afterwards what is on the machine has to agree with it.
+ * afterwards what is on the machine has to agree with it. In the second half of the commands some are killed on their way.
  *
  * `CLOCHE_MODEL=10000` is how many commands there are in all; without it some, as many as fit into two minutes.
  */
@@ -26,7 +26,7 @@ import type { Work } from "./worker.ts";
 
 const it = requires("root", "busybox", "cgroup1", "cloche");
 
-const COMMANDS = Number(process.env["CLOCHE_MODEL"] ?? 3000);
+const COMMANDS = Math.ceil(Number(process.env["CLOCHE_MODEL"] ?? 3000) / 2);
 const SEED = Number(process.env["CLOCHE_MODEL_SEED"] ?? Date.now() % 1_000_000);
 const PROCESSES = 8;
 const IDS = 20;

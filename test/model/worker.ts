@@ -3,8 +3,8 @@
  *
  * Usage: `worker.ts <JSON of Work>`. Prints one line, the JSON of an Entry, for each command into `Work.log`.
  *
- * Like an engine's monitor it is the parent of the containers that it creates, and waits for them. It does not wait for a command
- * that takes long, such as an `exec` into what was paused meanwhile: others, or itself, will resume it.
+ * Like an engine's monitor it is the parent of the containers that it creates, and waits for them. A command that takes long, such
+ * as an `exec` into what was paused meanwhile, is helped on by `resume`.
  */
 import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
 import { SyscallError } from "../../specutils/errors.ts";
@@ -46,9 +46,8 @@ const WEIGHTS: Record<Command, number> = {
 /** How many of the ids get most of the commands, so that commands meet. */
 const BUSY_IDS = 4;
 
-/** How long a command is waited for before the next one is issued beside it, and how many there may be. */
-const PATIENCE_MS = 400;
-const MOST_AT_ONCE = 4;
+/** How long a command is waited for before the container is resumed beside it. */
+const PATIENCE_MS = 1000;
 
 /** The longest time after which a command is killed, about as long as the longest command takes. */
 const KILL_WITHIN_MS = 25;
@@ -72,13 +71,13 @@ let issued = 0;
 
 adoptOrphans();
 while (issued < work.commands) {
-  const started = start(nextCommand());
-  waitUntil(() => !running.has(started), PATIENCE_MS);
-  while (running.size >= MOST_AT_ONCE) {
-    for (const { entry } of running.values()) {
-      const helped = start({ command: "force", id: entry.id });
-      waitUntil(() => !running.has(helped), PATIENCE_MS);
-    }
+  const next = nextCommand();
+  const pid = start(next);
+  while (!waitUntil(() => !running.has(pid), PATIENCE_MS)) {
+    // It may wait for a container that was paused on its way.
+    const helper = start({ command: next.id === "" ? "list" : "resume", id: next.id });
+    waitUntil(() => !running.has(helper), END_MS);
+    if (issued > work.commands * 2) break;
   }
 }
 // Whatever waits for a paused container ends when the test has deleted it.

@@ -1,0 +1,82 @@
+/** Writing a container's record down: at once, if possible, or with the certainty beforehand that it can be done. */
+
+import { ClocheError, reasonOf } from "../specutils/errors.ts";
+import { beginSpan } from "../specutils/spans.ts";
+import { type PreparedFile, prepareFile, writeFileAtomic } from "../statefile/atomic-file.ts";
+import { statePath } from "../statefile/names.ts";
+import type { SavedContainer } from "./record.ts";
+
+/** Saves a record as it is now, while its lock is held. */
+export interface Save {
+  /** @throws ClocheError when it cannot be saved */
+  (): void;
+  /**
+   * Saves what others could find out, or do without: that a full disk keeps it from being saved is no failure, and this
+   * process saves it no more.
+   */
+  ifPossible(): void;
+  /**
+   * Makes sure that it can be saved, before something that cannot be undone, and returns what does it.
+   * @throws ClocheError when it cannot; then nothing has changed
+   */
+  prepare(): PreparedFile;
+}
+
+/** Records whose files were removed: they are saved no more. */
+const removed = new WeakSet<object>();
+
+/** Keeps a record that was removed from being saved by its `Save`. */
+export function noteRemoved(record: object): void {
+  removed.add(record);
+}
+
+/** A `Save` for a record that was loaded from `text`. It does not write what is there already. */
+export function saver(root: string, record: SavedContainer, text: string): Save {
+  let saved = text;
+  const save = () => {
+    const current = serialize(record);
+    if (current === saved || removed.has(record)) return;
+    saveRecord(root, record);
+    saved = current;
+  };
+  const ifPossible = () => {
+    try {
+      save();
+    } catch {
+      saved = serialize(record);
+    }
+  };
+  const prepare = () => {
+    const current = serialize(record);
+    const file = saving(record, () => prepareFile(statePath(root, record.sandboxId, record.id), current));
+    const commit = () => {
+      saving(record, file.commit);
+      saved = current;
+    };
+    return { commit, discard: file.discard };
+  };
+  return Object.assign(save, { ifPossible, prepare });
+}
+
+/** Saves a record. Preconditions: the caller holds its lock. @throws ClocheError */
+export function saveRecord(root: string, record: SavedContainer): void {
+  saving(record, () => writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record)));
+}
+
+function saving<T>(record: SavedContainer, step: () => T): T {
+  const endSaving = beginSpan("save the state");
+  try {
+    const result = step();
+    endSaving();
+    return result;
+  } catch (error) {
+    throw new ClocheError(`cannot save the state of container ${JSON.stringify(record.id)}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The text of a state file. */
+export function serialize(record: SavedContainer): string {
+  return `${JSON.stringify(record)}\n`;
+}
