@@ -1,10 +1,12 @@
 /** The host as the transform of isolation level `sandboxed` sees it. */
 import { readFileSync, realpathSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
+import { makeDevice } from "../sandbox/devices.ts";
 import type { HostView } from "../sandbox/isolation/spec.ts";
+import type { Device } from "../specutils/spec.ts";
 
 export function hostView(): HostView {
-  return { kernel: kernelVersion(release()), look, mountsBelow };
+  return { kernel: kernelVersion(release()), look, openNode, mountsBelow };
 }
 
 /** Major and minor number of a release such as `6.18.44-generic`. */
@@ -25,6 +27,29 @@ function look(path: string): ReturnType<HostView["look"]> {
   } catch {
     return undefined; // not there, or not to be looked at: opening it says why
   }
+}
+
+function openNode(device: Device): string | undefined {
+  if (isOpen(device.path, device)) return device.path;
+  const { type, major, minor } = device;
+  const kind = type === "b" ? "block" : "char";
+  try {
+    // What the kernel calls it, below /dev.
+    const uevent = readFileSync(`/sys/dev/${kind}/${major}:${minor}/uevent`, "utf8");
+    const node = `/dev/${/^DEVNAME=(.+)$/m.exec(uevent)?.[1]}`;
+    return isOpen(node, device) ? node : undefined;
+  } catch {
+    return undefined; // no such device
+  }
+}
+
+/** Whether it is that very device, and everybody may read or write to it. */
+function isOpen(path: string, { type, major = 0, minor = 0 }: Device): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  const isType = type === "b" ? stats?.isBlockDevice() : stats?.isCharacterDevice();
+  return (
+    stats !== undefined && isType === true && stats.rdev === makeDevice(major, minor) && (stats.mode & 0o006) !== 0
+  );
 }
 
 function mountsBelow(path: string): string[] {

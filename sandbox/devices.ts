@@ -81,7 +81,7 @@ function checkHostNode({ path: nodePath, type, major = 0, minor = 0 }: Device, f
 }
 
 /** A device number as stat(2) has it (makedev(3)): 12 bits of major, 20 bits of minor. */
-function makeDevice(major: number, minor: number): number {
+export function makeDevice(major: number, minor: number): number {
   return (minor & 0xff) + major * 0x100 + (minor >> 8) * 0x100000;
 }
 

@@ -7,7 +7,7 @@
  * nothing safe would be left of it, that is an error.
  */
 import { SpecError } from "../../specutils/errors.ts";
-import type { Device, IdMapping, Linux, Process, Spec } from "../../specutils/spec.ts";
+import type { Device, IdMapping, Linux, Mount, Process, Spec } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
 import type { FileAccess } from "./level.ts";
 import { sandboxedMounts } from "./mounts.ts";
@@ -26,6 +26,8 @@ export interface HostView {
   kernel: readonly [number, number];
   /** What is at a path, links followed; undefined if nothing is. */
   look(path: string): { kind: "directory" | "node" | "other"; mode: number; magic: number } | undefined;
+  /** A node of the host for a device, at `path` or wherever it is; undefined if there is none that everybody may open. */
+  openNode(device: Device): string | undefined;
   /** The paths of all mounts below a directory. */
   mountsBelow(path: string): readonly string[];
 }
@@ -73,6 +75,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
       warnings,
     };
   }
+  const { devices, binds } = openDevices(linux.devices ?? [], input.host, warnings);
   const sysctl = linux.sysctl && withPossibleGroups(linux);
   const user = { type: "user" as const, ...(joined !== undefined && { path: joined }) };
   const inside: Linux = {
@@ -81,12 +84,12 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     namespaces: [user, ...(linux.namespaces ?? [])],
     uidMappings: mappings(range.uid),
     gidMappings: mappings(range.gid),
-    ...(linux.devices && { devices: openDevices(linux.devices, input.host, warnings) }),
+    devices,
   };
   warnAboutHost(inside, warnings);
   const { mounts, root, served } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
   return {
-    spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux: inside },
+    spec: { ...names, ...(process && { process }), mounts: [...(mounts ?? []), ...binds], linux: inside },
     root,
     served,
     warnings,
@@ -146,24 +149,31 @@ function mappings(hostID: number): IdMapping[] {
 }
 
 /**
- * Nobody is root of the host in a sandbox, so of the devices only those that are open to everybody are of any use; they keep
- * their owner and mode. `--privileged` asks for all that the host has.
+ * Nobody is root of the host in a sandbox, so of the devices only those that are open to everybody are of any use; they are
+ * bound from the host, and so keep their owner and mode. `--privileged` asks for all that the host has.
+ *
+ * @returns the devices that the host has at the same path, and bind mounts for those that are elsewhere
  */
-function openDevices(devices: readonly Device[], host: HostView, warnings: string[]): Device[] {
-  const closed: string[] = [];
-  const open = devices.filter(({ type, path }) => {
-    if (type === "p") return true;
-    const found = host.look(path);
-    const isOpen = found?.kind === "node" && (found.mode & 0o006) !== 0;
-    if (!isOpen) closed.push(path);
-    return isOpen;
-  });
+function openDevices(
+  devices: readonly Device[],
+  host: HostView,
+  warnings: string[],
+): { devices: Device[]; binds: Mount[] } {
+  const found = devices.map((device) => ({ device, node: device.type === "p" ? device.path : host.openNode(device) }));
+  const closed = found.filter(({ node }) => node === undefined).map(({ device }) => JSON.stringify(device.path));
   if (closed.length > 0) {
-    const named = closed.slice(0, 3).map((path) => JSON.stringify(path));
-    const others = closed.length > named.length ? ` and ${closed.length - named.length} others` : "";
-    warnings.push(`linux.devices: left out ${named.join(", ")}${others}: only root of the host may open them`);
+    const [named, others] = [closed.slice(0, 3), closed.length - 3];
+    const rest = others > 0 ? ` and ${others} others` : "";
+    warnings.push(`linux.devices: left out ${named.join(", ")}${rest}: only root of the host may open them`);
   }
-  return open;
+  return {
+    devices: found.flatMap(({ device, node }) => (node === device.path ? [device] : [])),
+    binds: found.flatMap(({ device: { path }, node }) =>
+      node === undefined || node === path
+        ? []
+        : [{ destination: path, type: "bind", source: node, options: ["bind", "nosuid"] }],
+    ),
+  };
 }
 
 /** One line each for what is shared with the host and cannot be used as its root. */

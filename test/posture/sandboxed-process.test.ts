@@ -360,11 +360,12 @@ it("sandboxed: of the host's devices those open to everybody are there, and one 
       spec.process.args = [
         "sh",
         "-c",
-        "ls -ln /dev/zero2 /dev/full; ls /dev | grep -c vda; head -c2 /dev/zero | wc -c",
+        "ls -ln /dev/zero2 /dev/full; ls /dev | grep -c vda; head -c2 /dev/sub/mine | wc -c",
       ];
       spec.linux.devices = [
         { type: "b", path: "/dev/vda", major: 254, minor: 0 },
         { type: "c", path: "/dev/full", major: 1, minor: 7 },
+        { type: "c", path: "/dev/sub/mine", major: 1, minor: 5 },
         { type: "p", path: "/dev/zero2" },
       ];
     });
