@@ -10,6 +10,7 @@ import { NotFoundError, SpecError, StatusError } from "../specutils/errors.ts";
 import { isAlive } from "../specutils/process-ref.ts";
 import type { Linux, Spec } from "../specutils/spec.ts";
 import { pidfdOpen } from "../specutils/syscall.ts";
+import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 import type { Context } from "./context.ts";
 import type { SavedContainer } from "./record.ts";
 import { checkAllowed } from "./status.ts";
@@ -82,6 +83,8 @@ async function findRootContainer(root: string, id: string): Promise<SavedContain
 
 /** A pid namespace is created only by who is in the user namespace that owns its parent (pid_namespaces(7)). */
 function whyNot(root: SavedContainer, linux: Linux | undefined): string | undefined {
+  // The sandbox process shows its namespaces to root alone: its memory belongs to the host's user namespace.
+  if (isOrdinaryUser() && nests(root, linux)) return "an ordinary user may not enter the pid namespace of a sandbox";
   // Level `sandboxed` joins its user namespace by itself (isolation.ts).
   const joinsUser = root.isolation?.range !== undefined && namespaceChoice(linux, "user").kind === "host";
   if (joinsUser || !root.ownUserNamespace || !nests(root, linux) || namespaceChoice(linux, "user").kind === "path")

@@ -8,6 +8,7 @@ import { missing, requires } from "../helpers/requires.ts";
 
 const it = requires("root", "busybox");
 const itOfCloche = requires("root", "busybox", "cloche");
+const itOfCgroup1 = requires("root", "busybox", "cloche", "cgroup1");
 const itWithRanges = requires("root", "busybox", "newuidmap", "cloche");
 
 let nest: Nest;
@@ -220,6 +221,55 @@ it("containers of a user share namespaces by path", async () => {
   });
   expect(output).toBe("shared\n0\n");
   await user.ok(["delete", "--force", first.id]);
+});
+
+itOfCloche("an ordinary user cannot join a sandbox, and its containers of a pod have one each", async () => {
+  const first = await create(["sleep", "100"]);
+  const asked = user.bundle((spec) => {
+    spec.annotations = { "dev.cloche.sandbox": first.id };
+  });
+  const { exitCode, stderr } = await user.cloche(["run", "--bundle", asked, newId()]);
+  expect(stderr).toContain("an ordinary user may not enter the pid namespace of a sandbox");
+  expect(exitCode).toBe(1);
+  const output = await sh("echo alone", (spec) => {
+    spec.annotations = {
+      "io.kubernetes.cri.container-type": "container",
+      "io.kubernetes.cri.sandbox-id": first.id,
+    };
+  });
+  expect(output).toBe("alone\n");
+  await user.ok(["delete", "--force", first.id]);
+});
+
+itOfCgroup1("limits hold in a part of the cgroup tree that was given to the user", async () => {
+  const place = `${nest.cgroupParent}-given`;
+  const directories = (await nest.ok(["sh", "-c", `awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts`]))
+    .trim()
+    .split("\n");
+  const give = directories.map((mount) => `mkdir ${mount}${place} && chown -R ${USER_ID} ${mount}${place}`);
+  const set = ["cpus", "mems"].map((name) => `cat $d/cpuset.${name} > $d${place}/cpuset.${name}`).join("; ");
+  await nest.ok(["sh", "-c", `${give.join(" && ")}; d=/sys/fs/cgroup/cpuset; ${set}`]);
+  try {
+    const limited = (spec: BundleSpec) => {
+      spec.linux.cgroupsPath = `${place}/one`;
+      spec.linux.resources = { pids: { limit: 7n } };
+    };
+    const { id, pid } = await create(["sleep", "100"], limited);
+    expect(await read(`/proc/${pid}/cgroup`)).toContain(`pids:${place}/one\n`);
+    expect(await read(`/sys/fs/cgroup/pids${place}/one/pids.max`)).toBe("7\n");
+    await user.ok(["start", id]);
+    await user.ok(["pause", id]);
+    expect(await status(id)).toBe("paused");
+    await user.ok(["resume", id]);
+    await user.ok(["delete", "--force", id]);
+    expect((await nest.run(["test", "-e", `/sys/fs/cgroup/pids${place}/one`])).exitCode).toBe(1);
+  } finally {
+    await nest.run([
+      "sh",
+      "-c",
+      directories.map((mount) => `find ${mount}${place} -depth -type d -exec rmdir {} +`).join("; "),
+    ]);
+  }
 });
 
 itOfCloche("clock offsets are written together with the mappings", async () => {
