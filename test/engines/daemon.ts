@@ -164,7 +164,8 @@ export class Nest {
     const deadline = performance.now() + DAEMON_TIMEOUT_MS;
     while (!(await isReady())) {
       if (hasEnded() || performance.now() > deadline) {
-        throw new Error(`${args[0]} is not ready:\n${readLog().slice(-3000)}`);
+        const told = readLog().replaceAll(/^.*module=grpc.*\n/gm, ""); // says every time that it tries again
+        throw new Error(`${args[0]} is not ready:\n${told.slice(-3000)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -188,6 +189,11 @@ export class Nest {
     const isInside = (pid: number | undefined): boolean =>
       pid !== undefined && (pid === this.initPid || namespaceOf(pid) === namespace || isInside(parents.get(pid)));
     return [...parents.keys()].filter(isInside);
+  }
+
+  /** Removes a cgroup below the containers' parent. @throws Error while there are processes in it */
+  removeCgroups(name: string): void {
+    removeCgroups(`${this.cgroupParent}/${name}`);
   }
 
   /** Ends everything inside and removes what is left outside. @throws Error if something stays */

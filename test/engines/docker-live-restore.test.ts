@@ -28,7 +28,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
           };
         }),
       );
-      await docker.process.end(signal);
+      await docker.end(signal);
       for (const { pid, endingPid } of made) {
         await docker.nest.ok(["touch", `/proc/${endingPid}/root/end`]);
         await docker.nest.ok(["test", "-e", `/proc/${pid}`]);

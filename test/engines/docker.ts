@@ -77,10 +77,11 @@ export class Docker {
     this.daemon = await this.nest.start(args, isReady, { PATH: `/usr/bin:/usr/sbin:${process.env["PATH"]}` });
   }
 
-  /** The running dockerd. */
-  get process(): Daemon {
-    if (this.daemon === undefined) throw new Error("dockerd was not started");
-    return this.daemon;
+  /** Ends dockerd and waits for its containerd, which a new dockerd would otherwise take for its own and wait for in vain. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    await this.daemon?.end(signal);
+    const isContainerd = (pid: number) => commandLine(pid).startsWith("containerd\0");
+    await waitFor("containerd has ended", () => !this.nest.processes().some(isContainerd), 20_000);
   }
 
   /** Runs one command of the docker client. */
@@ -248,15 +249,21 @@ export class Side {
     return this.docker.ok(["inspect", "--format", `{{${field}}}`, name]);
   }
 
-  /** Waits until a field of `docker inspect` has that value. @throws Error after `timeoutMs`, with the last value */
-  async until(name: string, field: string, wanted: string, timeoutMs = 20_000): Promise<void> {
+  /** Waits until a field of `docker inspect` is so. @throws Error after `timeoutMs`, with the last value */
+  async until(name: string, field: string, wanted: string | RegExp, timeoutMs = 30_000): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const value = await this.inspect(name, field);
-      if (value === wanted) return;
+      if (typeof wanted === "string" ? value === wanted : wanted.test(value)) return;
       if (performance.now() > deadline) throw new Error(`${field} of ${name} is "${value}", waited for "${wanted}"`);
       await sleepMs(20);
     }
+  }
+
+  /** The ids of the containers that this side has made and that are still there. */
+  async ids(): Promise<string[]> {
+    const { stdout } = await this.docker.cli(["inspect", "--format", "{{.Id}}", ...this.names]);
+    return stdout.split("\n").filter((id) => id !== "");
   }
 
   /** Removes what this side has made. */
