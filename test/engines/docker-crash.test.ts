@@ -1,8 +1,9 @@
 /** dockerd killed and started again; the runtime as the daemon's default. */
 import { expect } from "bun:test";
-import { type Docker, dockerSuite, expectSame, IMAGE, type Side, sides, sleepMs } from "./docker.ts";
+import { type Docker, dockerSuite, expectSame, IMAGE, type Side, sleepMs } from "./docker.ts";
+import { sideNames } from "./sides.ts";
 
-const { same, together } = dockerSuite([`--default-runtime=${sides[0]}`]);
+const { same, together } = dockerSuite([`--default-runtime=${sideNames[0]}`]);
 
 /** What a container looks like from outside. */
 const stateOf = async (side: Side, name: string) =>

@@ -1,11 +1,12 @@
 /** Namespaces under docker: network (bridge, ports, host, other containers'), pid, ipc, uts, cgroup. */
 import { expect } from "bun:test";
-import { dockerSuite, IMAGE, type Side, sides } from "./docker.ts";
+import { dockerSuite, IMAGE, type Side } from "./docker.ts";
+import { sideNames } from "./sides.ts";
 
 const { same, docker } = dockerSuite();
 
 /** A port for each side, as both share the daemon's loopback. */
-const portOf = (side: Side, base: number) => base + sides.indexOf(side.runtime);
+const portOf = (side: Side, base: number) => base + sideNames.indexOf(side.runtime);
 
 /** Starts a web server on port 80 in a container on docker's bridge. */
 async function startServer(side: Side, flags: string[]): Promise<string> {

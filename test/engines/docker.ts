@@ -7,21 +7,12 @@
 import { afterAll, beforeAll, expect } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import { type Result, waitFor } from "../helpers/runtime.ts";
-import { distDirectory, isDefaultRuntime, runtimePath } from "../helpers/runtime-path.ts";
 import { type CommandOptions, command, type Daemon, findProgram, Nest } from "./daemon.ts";
+import { findSide, findSides, sameOnAllSides, sideNames } from "./sides.ts";
 import { Terminal } from "./terminal.ts";
-
-/** The runtime that cloche is compared with. */
-const REFERENCE = "runc";
-
-/** The runtimes a case is run with, by the names that dockerd knows. `RUNTIME=runc` leaves the reference alone. */
-export const sides: readonly string[] = isDefaultRuntime()
-  ? ["cloche", REFERENCE]
-  : [...new Set([REFERENCE, runtimePath()])];
 
 /** The image that every daemon has. */
 export const IMAGE = "busybox";
@@ -56,8 +47,8 @@ export class Docker {
     const at = (file: string) => this.nest.path(this.name, file);
     this.nest.makeDirectory(this.name);
     writeFileSync(at("daemon.json"), "{}");
-    const runtimes = sides
-      .filter((name) => name !== REFERENCE)
+    const runtimes = sideNames
+      .filter((name) => name !== "runc") // which is dockerd's own name for it
       .map((name) => `--add-runtime=${name}=${this.runtimePath(name)}`);
     const args = [
       findProgram("dockerd"),
@@ -104,7 +95,7 @@ export class Docker {
 
   /** The executable of a runtime. */
   runtimePath(name: string): string {
-    return name === "cloche" ? path.join(distDirectory, "cloche") : findProgram(name);
+    return findSide(name).binary;
   }
 
   /** Where runtimes keep their state: all in one directory. */
@@ -294,25 +285,14 @@ export function expectSame(results: unknown[]): void {
   for (const result of results) expect(result).toEqual(results.at(-1));
 }
 
-/** Runs a case on each side at the same time; failures name the side. */
-async function runSides(docker: Docker, body: Case): Promise<unknown[]> {
-  const outcomes = await Promise.allSettled(
-    sides.map(async (runtime) => {
-      const side = new Side(docker, runtime);
-      try {
-        return await body(side);
-      } catch (thrown) {
-        throw new Error(`with ${runtime}: ${thrown instanceof Error ? thrown.message : String(thrown)}`, {
-          cause: thrown,
-        });
-      } finally {
-        await side.close();
-      }
-    }),
-  );
-  const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
-  if (failures.length > 0) throw new Error(failures.map(({ message }) => message).join("\n"));
-  return outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
+/** Runs a case on one side and removes what it made. */
+async function runSide(docker: Docker, runtime: string, body: Case): Promise<unknown> {
+  const side = new Side(docker, runtime);
+  try {
+    return await body(side);
+  } finally {
+    await side.close();
+  }
 }
 
 /** Declares a test file's daemon, for which `prepare` may do something in the nest before: started before the first case, ended and cleaned up after the last. */
@@ -345,7 +325,7 @@ export function dockerSuite(daemonArgs: string[] = [], prepare?: (nest: Nest) =>
       it(
         name,
         async () => {
-          const all = sides.map((runtime) => new Side(get(), runtime));
+          const all = sideNames.map((runtime) => new Side(get(), runtime));
           try {
             await body(all, get());
           } finally {
@@ -356,13 +336,7 @@ export function dockerSuite(daemonArgs: string[] = [], prepare?: (nest: Nest) =>
       );
     },
     same(name, body, timeoutMs) {
-      it(
-        name,
-        async () => {
-          expectSame(await runSides(get(), body));
-        },
-        timeoutMs,
-      );
+      it(name, () => sameOnAllSides(findSides(), ({ name: runtime }) => runSide(get(), runtime, body)), timeoutMs);
     },
   };
 }

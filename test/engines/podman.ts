@@ -13,7 +13,7 @@ import { OrdinaryUser } from "../helpers/ordinary-user.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import type { Result } from "../helpers/runtime.ts";
 import { type CommandOptions, command, findProgram, Nest } from "./daemon.ts";
-import { sides } from "./docker.ts";
+import { sideNames as sides } from "./sides.ts";
 import { Terminal } from "./terminal.ts";
 
 /** The image that every podman has: busybox, with `sh` to run. */

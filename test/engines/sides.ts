@@ -14,14 +14,19 @@ export interface Side {
 /** The runtime that cloche is compared with. */
 const REFERENCE = "runc";
 
-function findSide(name: string): Side {
+/** Names of the runtimes a case is run with, the reference last. `RUNTIME=runc` leaves the reference alone. */
+export const sideNames: readonly string[] = isDefaultRuntime()
+  ? ["cloche", REFERENCE]
+  : [...new Set([runtimePath(), REFERENCE])];
+
+/** The runtime of that name. @throws Error if it is not installed */
+export function findSide(name: string): Side {
   return { name, binary: name === "cloche" ? `${distDirectory}/cloche` : findProgram(name) };
 }
 
-/** The runtimes a case is run with, the reference last. `RUNTIME=runc` leaves the reference alone. */
+/** The runtimes of {@link sideNames}. @throws Error if one of them is not installed */
 export function findSides(): Side[] {
-  const names = isDefaultRuntime() ? ["cloche", REFERENCE] : [...new Set([runtimePath(), REFERENCE])];
-  return names.map(findSide);
+  return sideNames.map(findSide);
 }
 
 /**
