@@ -49,7 +49,7 @@ function compareMappings(file: string, mappings: readonly IdMapping[], field: st
 }
 
 /** These files take their content in one write (user_namespaces(7)). */
-function writeWhole(file: string, text: string, field: string): void {
+export function writeWhole(file: string, text: string, field: string): void {
   const fd = openSync(file, "w");
   try {
     writeSync(fd, text);

@@ -1,8 +1,9 @@
 /** Id mappings written by an ordinary user: its own ids by itself, others through shadow's setuid programs (newuidmap(1)). */
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mappingText } from "../sandbox/namespaces.ts";
 import { UnsupportedError } from "../specutils/errors.ts";
 import type { IdMapping, Linux } from "../specutils/spec.ts";
+import { writeWhole } from "./mappings.ts";
 
 /** A user may map its own user and group id, one each; what /etc/subuid and /etc/subgid give it, those programs check. */
 const WRITERS = {
@@ -22,8 +23,8 @@ export function writeUserMappings(pid: number, linux: Linux | undefined): void {
     const [first] = mappings;
     if (mappings.length === 1 && first?.size === 1 && first.hostID === ownId()) {
       // Or a user could leave a group that keeps it from something (user_namespaces(7)).
-      if (field === "gidMappings") writeFileSync(`/proc/${pid}/setgroups`, "deny");
-      writeFileSync(`/proc/${pid}/${file}`, `${first.containerID} ${first.hostID} 1\n`);
+      if (field === "gidMappings") writeWhole(`/proc/${pid}/setgroups`, "deny", "linux.gidMappings");
+      writeWhole(`/proc/${pid}/${file}`, mappingText(mappings), `linux.${field}`);
     } else {
       runWriter(program, pid, mappings, field);
     }

@@ -1,10 +1,13 @@
 /** podman run as root: exit codes, streams, terminals, descriptors, user namespaces, limits, and what the program sees. */
 import { expect } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { installFixture } from "../helpers/fixture-program.ts";
+import { waitFor } from "../helpers/runtime.ts";
 import { FOLLOW_SIZE } from "./docker.ts";
 import { IMAGE, podmanSuite } from "./podman.ts";
 
-const { same, only } = podmanSuite();
+const { same, only } = podmanSuite({ needed: ["gcc"] });
 
 same("run: gives the program's exit code, 128 and the signal when a signal ended it", async (side) => {
   const scripts = ["exit 0", "exit 42", "exit 125", "exit 255", "kill -TERM $$", "kill -KILL $$"];
@@ -73,21 +76,19 @@ same("run --preserve-fds: descriptors from 3 on are the program's, others are cl
   const prefix = ["sh", "-c", 'exec "$@" 3< "$0"', file];
   const args = ["run", ...flags, IMAGE, "sh", "-c", "cat <&3; ls /proc/self/fd | wc -l"];
   const [program = "", ...rest] = side.podman.commandLine(args, side.runtime, {}, prefix);
-  const { spawnSync } = await import("node:child_process");
   return spawnSync(program, rest, { encoding: "utf8", timeout: 30_000 }).stdout;
 });
 
-same("run --sdnotify=container: the program finds podman's socket", async (side) => {
-  const file = side.podman.nest.path(`${side.name}.sock`);
-  const args = ["run", "--rm", "--sdnotify=container", `--name=${side.newName()}`, ...side.placement];
-  const [program = "", ...rest] = side.podman.commandLine(
-    [...args, IMAGE, "sh", "-c", "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo a socket"],
-    side.runtime,
-    { NOTIFY_SOCKET: file },
-  );
-  const { spawnSync } = await import("node:child_process");
-  const { stdout } = spawnSync(program, rest, { encoding: "utf8", timeout: 30_000 });
-  expect(stdout).toBe("/run/notify/notify.sock\na socket\n");
+same("run --sdnotify=container: the program's word gets to whoever waits for podman", async (side) => {
+  const { nest } = side.podman;
+  const files = nest.makeDirectory(`notify-${side.name}`);
+  installFixture("notify", files);
+  const socket = `${files}/socket`;
+  const heard = nest.ok([`${files}/notify`, "listen", socket]);
+  await waitFor("somebody listens", () => existsSync(socket));
+  const flags = ["--sdnotify=container", `--volume=${files}/notify:/notify`];
+  const { exitCode } = await side.run(flags, ["/notify", "READY=1"], { env: { NOTIFY_SOCKET: socket } });
+  expect({ exitCode, heard: await heard }).toEqual({ exitCode: 0, heard: expect.stringContaining("READY=1") });
 });
 
 same("run --userns, --uidmap: the ids that podman has chosen are mapped", async (side) => {
@@ -124,7 +125,6 @@ same("run --cgroups=split: the program's cgroup is below podman's own", async (s
     "/proc/self/cgroup",
   ];
   const [program = "", ...rest] = side.podman.commandLine(args, side.runtime, {}, ["sh", "-c", script, own]);
-  const { spawnSync } = await import("node:child_process");
   const { stdout, stderr } = spawnSync(program, rest, { encoding: "utf8", timeout: 30_000 });
   for (const mount of (await side.podman.nest.ok(["sh", "-c", "ls -d /sys/fs/cgroup/*/"]))
     .split("\n")
