@@ -2,14 +2,17 @@
  * `cloche do`: runs a command in a throw-away container on the host's own files.
  *
  * The container's root is an overlay: the host's root below, a tmpfs above, so that changes are in memory and go with the
- * container. Both are mounted in a mount namespace that this process makes for itself: whatever ends it, even SIGKILL,
+ * container. It is a sandbox where it can be. What is mounted for it is mounted in a mount namespace that this process makes for itself: whatever ends it, even SIGKILL,
  * leaves no mount on the host. unshare(2) moves only the calling thread, which is the one that starts all processes.
  */
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { isatty } from "node:tty";
+import { DEFAULT_ISOLATION, type IsolationSettings } from "../container/isolation-level.ts";
 import { messageOf, UnsupportedError } from "../specutils/errors.ts";
+import { isInUserNamespace } from "../specutils/user-namespace.ts";
 import { workingDirectory } from "../specutils/working-directory.ts";
 import { command } from "./command.ts";
 import { toJson } from "./output.ts";
@@ -21,6 +24,9 @@ const MS_NODEV = 0x4;
 const MS_REC = 0x4000;
 const MS_SLAVE = 0x8_0000;
 const MNT_DETACH = 2;
+
+/** The first whose tmpfs holds the marks that an overlay needs in a user namespace. */
+const SANDBOX_KERNEL = [6, 6] as const;
 
 export default command({
   name: "do",
@@ -49,17 +55,37 @@ export default command({
       hostMounts,
     );
     const { runContainer } = await import("../container/run.ts");
-    return await withOverlay(context.root, async (bundle) => {
-      writeFileSync(`${bundle}/config.json`, toJson(spec));
+    const isolation = doIsolation(context.isolation);
+    const isSandboxed = isolation.level === "sandboxed";
+    return await withBundle(context.root, !isSandboxed, async (bundle) => {
+      // A sandbox has its layer from --rootfs-overlay: mounted from inside, it is the kernel's own, without a server between.
+      const config = isSandboxed ? { ...spec, root: { path: "/" } } : spec;
+      writeFileSync(`${bundle}/config.json`, toJson(config));
       const id = `do-${randomBytes(6).toString("hex")}`;
       const options = { noPivot: false, noNewKeyring: false, preserveFds: 0, detach: false, keep: false };
-      return await runContainer(context, { id, bundle, ...options });
+      return await runContainer({ ...context, isolation }, { id, bundle, ...options });
     });
   },
 });
 
-/** Calls `use` with a bundle directory whose `rootfs` is the overlay; unmounts and removes everything after it. */
-async function withOverlay<T>(root: string, use: (bundle: string) => Promise<T>): Promise<T> {
+/** A sandbox unless something else was asked for, or this host or user cannot have one. */
+function doIsolation(settings: IsolationSettings = DEFAULT_ISOLATION): IsolationSettings {
+  const isPossible = process.geteuid?.() === 0 && !isInUserNamespace() && isKernelAtLeast(...SANDBOX_KERNEL);
+  const level = settings.isChosen || !isPossible ? settings.level : "sandboxed";
+  return { ...settings, level, ...(level === "sandboxed" && { rootfsOverlay: "memory" as const }) };
+}
+
+function isKernelAtLeast(major: number, minor: number): boolean {
+  const [ownMajor = 0, ownMinor = 0] = release()
+    .split(".")
+    .map((part) => Number.parseInt(part, 10));
+  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
+}
+
+/**
+ * Calls `use` with a bundle directory, whose `rootfs` is the overlay if that is wanted; unmounts and removes everything after it.
+ */
+async function withBundle<T>(root: string, isLayered: boolean, use: (bundle: string) => Promise<T>): Promise<T> {
   const { mount, NR, strerror, sys, umount } = await import("../specutils/syscall.ts");
   mkdirSync(root, { recursive: true, mode: 0o700 });
   const unshared = sys(NR.unshare, CLONE_NEWNS);
@@ -72,6 +98,7 @@ async function withOverlay<T>(root: string, use: (bundle: string) => Promise<T>)
   try {
     mount("tmpfs", bundle, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700");
     try {
+      if (!isLayered) return await use(bundle);
       for (const directory of ["rootfs", "upper", "work"]) {
         mkdirSync(`${bundle}/${directory}`, { mode: 0o755 });
       }

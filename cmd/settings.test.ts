@@ -66,12 +66,14 @@ describe("readSettings", () => {
 
   test("takes the isolation level from everywhere, what the administrator allows from the configuration file only", async () => {
     const config = configFile(
-      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nfile-access = "served"\nids-user = "x"\n',
+      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nfile-access = "served"\nrootfs-overlay = "memory"\nids-user = "x"\n',
     );
     const all = {
       level: "sandboxed",
       allowAnnotation: true,
+      isChosen: true,
       fileAccess: "served",
+      rootfsOverlay: "memory",
       baselineAllow: ["bpf"],
       idsUser: "x",
     };
@@ -80,6 +82,7 @@ describe("readSettings", () => {
     expect((await read(["--isolation", "sandboxed"], { CLOCHE_ISOLATION: "oci" })).isolation.level).toBe("sandboxed");
     expect((await read([], { CLOCHE_ISOLATION_ANNOTATION: "true" })).isolation.allowAnnotation).toBe(false);
     await expect(read([], { CLOCHE_ISOLATION: "none" })).rejects.toThrow('invalid isolation "none"');
+    await expect(read(["--rootfs-overlay", "disk"])).rejects.toThrow('invalid rootfs-overlay "disk"');
   });
 
   test("makes the state root absolute", async () => {

@@ -52,6 +52,12 @@ export const globalFlags = {
     help: "how files of the host get into a sandbox: as mounts of the kernel's, served by a process, or as fits best",
     fallback: "auto",
   },
+  "rootfs-overlay": {
+    kind: "string",
+    value: "none|memory|directory",
+    help: "where a sandbox keeps what it writes to its root file system: there, in memory, or in this directory",
+    fallback: "none",
+  },
   config: { kind: "string", value: "file", help: "read settings from this file", fallback: DEFAULT_CONFIG_FILE },
   rootless: { kind: "string", value: "mode", help: "accepted for runc's callers, without effect", isHidden: true },
   criu: { kind: "string", value: "file", help: "accepted for runc's callers, without effect", isHidden: true },
@@ -71,6 +77,7 @@ const settingKinds = {
   "cgroup-manager": "string",
   isolation: "string",
   "file-access": "string",
+  "rootfs-overlay": "string",
 } as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
 
 /** What the configuration file alone may say: it is the administrator's. */
@@ -117,8 +124,9 @@ export async function readSettings(
     root = defaultRoot(env, uid, isInUserNamespace),
     "systemd-cgroup": systemdCgroup = false,
     "cgroup-manager": manager,
-    isolation = DEFAULT_ISOLATION.level,
+    isolation,
     "file-access": fileAccess = DEFAULT_ISOLATION.fileAccess,
+    "rootfs-overlay": rootfsOverlay = DEFAULT_ISOLATION.rootfsOverlay,
     "isolation-annotation": allowAnnotation = DEFAULT_ISOLATION.allowAnnotation,
     "baseline-allow": baselineAllow = DEFAULT_ISOLATION.baselineAllow,
     "ids-user": idsUser = DEFAULT_ISOLATION.idsUser,
@@ -132,8 +140,10 @@ export async function readSettings(
     systemdCgroup:
       manager === undefined ? systemdCgroup : oneOf("cgroup-manager", CGROUP_MANAGERS, manager) === "systemd",
     isolation: {
-      level: oneOf("isolation", ISOLATION_LEVELS, isolation),
+      level: oneOf("isolation", ISOLATION_LEVELS, isolation ?? DEFAULT_ISOLATION.level),
+      isChosen: isolation !== undefined,
       fileAccess: oneOf("file-access", FILE_ACCESS, fileAccess),
+      rootfsOverlay: parseOverlay(rootfsOverlay),
       allowAnnotation,
       baselineAllow,
       idsUser,
@@ -162,6 +172,14 @@ function definedOnly(flags: GlobalFlagValues): SettingValues {
     Object.keys(settingKinds)
       .map((name) => [name, flags[name as keyof typeof settingKinds]])
       .filter(([, value]) => value !== undefined),
+  );
+}
+
+function parseOverlay(text: string): IsolationSettings["rootfsOverlay"] {
+  if (text === "none" || text === "memory") return text;
+  if (text.startsWith("/")) return text as `/${string}`;
+  throw new UsageError(
+    `invalid rootfs-overlay ${JSON.stringify(text)}: must be none, memory or the absolute path of a directory`,
   );
 }
 

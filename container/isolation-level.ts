@@ -13,9 +13,13 @@ export const ISOLATION_ANNOTATION = "dev.cloche.isolation";
 /** What the administrator says about levels. */
 export interface IsolationSettings {
   level: IsolationLevel;
+  /** Whether anybody chose it, or it is the default. */
+  isChosen: boolean;
   /** Whether the annotation may ask for less than `level`. */
   allowAnnotation: boolean;
   fileAccess: FileAccess;
+  /** Where what is written to the root file system goes: to itself, to memory, or to a directory. */
+  rootfsOverlay: "none" | "memory" | `/${string}`;
   /** What the baseline filter lets through. */
   baselineAllow: readonly string[];
   /** Whose ranges of ids are used. */
@@ -24,8 +28,10 @@ export interface IsolationSettings {
 
 export const DEFAULT_ISOLATION: IsolationSettings = {
   level: "oci",
+  isChosen: false,
   allowAnnotation: false,
   fileAccess: "auto",
+  rootfsOverlay: "none",
   baselineAllow: [],
   idsUser: "cloche",
 };

@@ -1,5 +1,5 @@
 /** Isolation level `sandboxed`: what it makes of a container's config.json, and what it takes for it. */
-import { existsSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { baselineProfile } from "../sandbox/isolation/baseline.ts";
 import {
   type IdRange,
@@ -10,6 +10,7 @@ import {
   sandboxedSpec,
   wantsRange,
 } from "../sandbox/isolation/spec.ts";
+import type { RootOverlay } from "../sandbox/root-overlay.ts";
 import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { ClocheError, UnsupportedError } from "../specutils/errors.ts";
@@ -18,7 +19,7 @@ import { statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
 import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
-import { DEFAULT_ISOLATION } from "./isolation-level.ts";
+import { DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import type { SavedContainer } from "./record.ts";
 import { withLock } from "./store.ts";
 
@@ -38,6 +39,7 @@ export interface Isolated {
   /** Indices of the bind mounts that a gofer is to serve. */
   served: readonly number[];
   baseline: CompiledSeccomp;
+  overlay: RootOverlay | undefined;
   warnings: string[];
   /** Gives the ids back: for a container that is not made after all. */
   release(): void;
@@ -61,7 +63,7 @@ export async function isolate(
   spec: Spec,
   joined?: Pick<SavedContainer, "isolation" | "process">,
 ): Promise<Isolated> {
-  const { baselineAllow, idsUser, fileAccess } = context.isolation ?? DEFAULT_ISOLATION;
+  const { baselineAllow, idsUser, fileAccess, rootfsOverlay } = context.isolation ?? DEFAULT_ISOLATION;
   const { bundle, rootfs } = container;
   const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
   const baseline = baselineFilter(context.root, allowed);
@@ -79,7 +81,8 @@ export async function isolate(
         throw new ClocheError("it was deleted while it was created");
       }
     };
-    return { ...sandboxed, saved, baseline, release, check };
+    const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
+    return { ...sandboxed, saved, baseline, overlay, release, check };
   };
   if (!wantsRange(spec)) return transform(undefined);
   if (joined !== undefined) return transform(joined.isolation?.range, `/proc/${joined.process?.pid}/ns/user`);
@@ -163,6 +166,37 @@ function checkOwnIds(): void {
   throw new UnsupportedError(
     'isolation level "sandboxed" needs root and the host\'s ids: run cloche as root outside of user namespaces, or use --isolation oci',
   );
+}
+
+/** Directories that every host has some of, to put layers over for a moment. */
+const PLACES = ["/mnt", "/media", "/srv", "/opt", "/home"];
+
+/**
+ * The layer over the root file system. One on disk is made for the container, below the directory, and stays.
+ *
+ * @throws UnsupportedError
+ */
+function rootOverlay(
+  wanted: IsolationSettings["rootfsOverlay"],
+  { id, rootfs }: { id: string; rootfs: string },
+  { root }: Sandboxed,
+): RootOverlay | undefined {
+  if (wanted === "none") return undefined;
+  if (root !== "map" && root !== "map-tree") {
+    throw new UnsupportedError(
+      `root.path: no layer can be laid over ${JSON.stringify(rootfs)}, which is served or has ids of its own: use --rootfs-overlay none`,
+    );
+  }
+  const place = PLACES.find((path) => existsSync(path));
+  if (place === undefined)
+    throw new UnsupportedError(`--rootfs-overlay needs one of the directories ${PLACES.join(" ")}`);
+  const mode = statSync(rootfs).mode & 0o7777;
+  if (wanted === "memory") return { place, mode, directory: undefined };
+  const directory = `${wanted}/${id}`;
+  mkdirSync(`${directory}/work`, { recursive: true, mode: 0o700 });
+  mkdirSync(`${directory}/upper`, { recursive: true });
+  chmodSync(`${directory}/upper`, mode);
+  return { place, mode, directory };
 }
 
 /** @throws UnsupportedError */

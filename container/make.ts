@@ -213,7 +213,7 @@ class Making {
         spec.process === undefined ? [] : programEnvironment(spec.process, passwdOf(spec, bundle, rootfs), listenFds),
       cgroup,
       seccomp,
-      isolation: isolated && { root: isolated.root, baseline: isolated.baseline, served },
+      isolation: isolated && { root: isolated.root, baseline: isolated.baseline, overlay: isolated.overlay, served },
       preserveFds,
       noPivot,
       noNewKeyring,

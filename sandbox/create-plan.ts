@@ -36,6 +36,7 @@ import {
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { hookOp, needsProc, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
+import { planRootOverlay, type RootOverlay } from "./root-overlay.ts";
 import type { CompiledSeccomp } from "./seccomp/compile.ts";
 
 const { O_DIRECTORY } = constants; // another number on arm64
@@ -54,6 +55,7 @@ export interface CreatePlanInput {
     | {
         root: RootIds;
         baseline: CompiledSeccomp;
+        overlay?: RootOverlay | undefined;
         /** Mounts that are made already, by a server of files: of the root, and by the index of a bind mount. */
         served?:
           | {
@@ -107,11 +109,13 @@ export function planCreate(input: CreatePlanInput): Plan {
   const namespaces = isOrdinaryUser() ? planUserFirst(plan, linux) : linux;
   const served = input.isolation?.served;
   const gofer = served?.pidfd === undefined ? undefined : plan.adopt(served.pidfd, "gofer");
-  const root = served?.root === undefined ? plan.slot() : plan.adopt(served.root, "root.path: served");
+  const tree = served?.root === undefined ? plan.slot() : plan.adopt(served.root, "root.path: served");
   if (served?.root === undefined) {
     // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
-    plan.host.push(...openTreeOps(root, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
+    plan.host.push(...openTreeOps(tree, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
   }
+  const overlay = input.isolation?.overlay;
+  const root = overlay === undefined ? tree : plan.slot();
   const mounts: MountContext = {
     plan,
     spec,
@@ -127,14 +131,14 @@ export function planCreate(input: CreatePlanInput): Plan {
     served: served?.binds ?? new Map(),
   };
   if (input.isolation !== undefined) {
-    planSandboxedRoot(mounts, input.isolation.root);
+    planSandboxedRoot(mounts, tree, input.isolation.root);
     planSharedPorts(mounts);
   }
   const usesProc = Object.keys(linux?.sysctl ?? {}).length > 0 || (process !== undefined && needsProc(process));
   const proc = usesProc ? plan.slot() : undefined;
   if (proc !== undefined) plan.host.push(openOp(proc, "/proc", O_PATH | O_DIRECTORY, "open /proc"));
 
-  planInside(input, mounts, proc, start, bindsDevices);
+  planInside(input, mounts, tree, proc, start, bindsDevices);
 
   if (mounts.idMap !== undefined) plan.host.push(op(OP.CLOSE, "close the user namespace of id maps", [mounts.idMap]));
 
@@ -161,17 +165,18 @@ function planOomScore(plan: Plan, { oomScoreAdj }: Process): void {
 }
 
 /** The root's nodes are nobody's devices, and what is set-user-ID there is so for programs that may gain privileges only. */
-function planSandboxedRoot(context: MountContext, ids: RootIds): void {
-  const { plan, spec, root } = context;
-  const mayGain = spec.process?.noNewPrivileges === false;
-  const set = mayGain ? 0 : MOUNT_ATTR_NOSUID;
+function planSandboxedRoot(context: MountContext, root: number, ids: RootIds): void {
+  const { plan, spec } = context;
   // A gofer's mount is nosuid by itself; one of the host's that is has its reasons.
-  const clear = mayGain && ids === "serve" ? MOUNT_ATTR_NOSUID : 0;
-  plan.host.push(
-    op(OP.MOUNT_SETATTR, "root.path: nodev", [root, set | MOUNT_ATTR_NODEV, clear], [], OP_FLAG.RECURSIVE),
-  );
+  const set = rootAttributes(spec);
+  const clear = ids === "serve" ? MOUNT_ATTR_NOSUID & ~set : 0;
+  plan.host.push(op(OP.MOUNT_SETATTR, "root.path: nodev", [root, set, clear], [], OP_FLAG.RECURSIVE));
   if (ids === "keep") return;
   plan.host.push(...idMapOps(context, root, ids === "map-tree", "root.path: map the ids"));
+}
+
+function rootAttributes({ process }: Spec): number {
+  return process?.noNewPrivileges === false ? MOUNT_ATTR_NODEV : MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID;
 }
 
 /**
@@ -197,6 +202,7 @@ function planSharedPorts({ spec, beforeUser }: MountContext): void {
 function planInside(
   input: CreatePlanInput,
   mounts: MountContext,
+  tree: number,
   proc: number | undefined,
   start: number,
   bindsDevices: boolean,
@@ -209,6 +215,9 @@ function planInside(
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
+  ops.push(propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"));
+  const overlay = input.isolation?.overlay;
+  if (overlay !== undefined) planRootOverlay(mounts, tree, root, overlay, rootAttributes(spec));
   planRoot(plan, root, input.rootfs);
   const late = planMounts(mounts);
   planDevices(plan, spec, root, bindsDevices);
@@ -254,14 +263,13 @@ function planInside(
 }
 
 /**
- * Cuts the container's mounts off from the host's and puts the root in its place on the host, where pivot_root takes it and
+ * Puts the root in its place on the host, where pivot_root takes it and
  * createContainer hooks look for it. A user namespace may not get there: then over the old root.
  */
 function planRoot(plan: Plan, root: number, rootfs: string): void {
   const place = plan.slot();
   const flags = O_PATH | O_DIRECTORY;
   plan.container.push(
-    propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"),
     openOp(place, "/", flags, "root.path: open /"),
     { ...openOp(place, rootfs, flags, "root.path: open"), flags: OP_FLAG.OPTIONAL },
     op(OP.ATTACH, "root.path: attach", [root, place]),

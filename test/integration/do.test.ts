@@ -31,10 +31,17 @@ describe("do", () => {
       expect(existsSync("/etc/os-release")).toBe(true);
     }));
 
+  it("is a sandbox whose root is nobody on the host, unless another level is asked for", () =>
+    withRuntime((runtime) => {
+      const ids = "cut -c 12- /proc/self/uid_map; grep ' / ' /proc/mounts | cut -d' ' -f1,2";
+      expect(run(runtime, ids).stdout).toMatch(/^ *[1-9]\d+ +65536\noverlay \/\n$/);
+      expect(runtime.run(["--isolation", "oci", "do", "--", "sh", "-c", ids]).stdout).toMatch(/^ *0 +4294967295\n/);
+    }));
+
   it("leaves nothing behind, also when it is killed", () =>
     withRuntime(async (runtime) => {
       run(runtime, "true");
-      expect(readdirSync(runtime.root)).toEqual([]);
+      expect(readdirSync(runtime.root).filter((name) => name !== ".seccomp")).toEqual([]);
       const child = runtime.spawn(["do", "--", "sleep", "1000"]);
       await waitFor("the container runs", () => runtime.ok(["list", "--format", "json"]).includes('"running"'));
       child.kill("SIGKILL");
@@ -80,6 +87,6 @@ describe("do", () => {
       expect(result.stderr).toContain("executable file not found in $PATH");
       expect(result.stderr.indexOf("\n")).toBe(result.stderr.length - 1);
       expect(result.exitCode).toBe(1);
-      expect(readdirSync(runtime.root)).toEqual([]);
+      expect(readdirSync(runtime.root).filter((name) => name !== ".seccomp")).toEqual([]);
     }));
 });

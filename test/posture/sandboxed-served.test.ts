@@ -176,3 +176,26 @@ function ownGofers(): string[] {
     }
   });
 }
+
+it("--rootfs-overlay: what is written to the root goes to memory, or to a directory, and not to the image", () =>
+  withRuntime((runtime) => {
+    const directory = path.join(runtime.directory, "layers");
+    const bundle = runtime.bundle((spec) => {
+      const script =
+        "id -u; touch /new; rm -r /var; mkdir /var; rm /bin/zcat; stat -c %u:%g /bin /new; grep ' / ' /proc/mounts";
+      spec.process.args = ["sh", "-c", script];
+    });
+    const run = (overlay: string, id: string) =>
+      runtime.ok(["--rootfs-overlay", overlay, "run", "--bundle", bundle, id], AUTO);
+    const before = readdirSync(path.join(bundle, "rootfs/bin")).length;
+    for (const overlay of ["memory", directory]) {
+      const id = runtime.id();
+      expect(run(overlay, id)).toMatch(/^0\n0:0\n0:0\noverlay \/ overlay rw,nosuid,nodev,/);
+      expect(readdirSync(path.join(bundle, "rootfs"))).not.toContain("new");
+      expect(readdirSync(path.join(bundle, "rootfs/bin")).length).toBe(before);
+      if (overlay === directory)
+        expect(readdirSync(path.join(directory, id, "upper")).toSorted()).toEqual(["bin", "new", "var"]);
+    }
+    const served = runtime.run(["--rootfs-overlay", "memory", "run", "--bundle", bundle, runtime.id()], SERVED);
+    expect(served.stderr).toContain("no layer can be laid over");
+  }));
