@@ -1,7 +1,7 @@
 /** `kill`: a signal to a container (runtime.md#kill). */
 
 import { constants } from "node:os";
-import { ClocheError, messageOf } from "../specutils/errors.ts";
+import { ClocheError, messageOf, StatusError } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { noteOomKills } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
@@ -31,12 +31,20 @@ export async function killContainer(
     id,
     async (record, save) => {
       if (signal === SIGKILL && noteOomKills(record)) save.ifPossible();
-      if (options.all) await signalAll(record, signal);
-      else await signalContainer(record, signal);
+      await orSayWhy(record, () => (options.all ? signalAll(record, signal) : signalContainer(record, signal)));
       if (signal === SIGKILL) await thaw(context, record);
     },
     { exact: true, evenIfFull: true },
   );
+}
+
+async function orSayWhy({ id }: SavedContainer, step: () => Promise<void>): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    if (error instanceof StatusError) throw error;
+    throw new ClocheError(`cannot kill container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 async function signalContainer(record: SavedContainer, signal: number): Promise<void> {
@@ -53,7 +61,7 @@ async function signalAll(record: SavedContainer, signal: number): Promise<void> 
   if (hasCgroup(record)) {
     const { foreignField } = await import("./foreign.ts");
     if (foreignField({ cgroup: record.cgroup }) !== undefined) {
-      throw new ClocheError(`cannot kill container ${JSON.stringify(record.id)}: its saved cgroup is not its own`);
+      throw new ClocheError("its saved cgroup is not its own");
     }
     const { killCgroup } = await import("../sandbox/cgroups/members.ts");
     killCgroup(record.cgroup, signal);

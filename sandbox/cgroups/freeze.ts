@@ -12,22 +12,30 @@ const FREEZE_TIMEOUT_MS = 5000;
  * soon as its last process has ended, counts as thawed.
  *
  * @throws UnsupportedError if the host has no freezer, there is no such cgroup to freeze, or a process did not freeze in
- *   five seconds; then all are thawed again
+ *   five seconds; then, as after any failure to freeze, all are thawed again
  */
 export function freezeCgroup(ref: CgroupRef, frozen: boolean): void {
   const { dir, file, freeze, thaw } = freezer(ref);
   const what = `cannot ${frozen ? "freeze" : "thaw"} cgroup "${ref.path}"`;
   if (dir === undefined) throw new UnsupportedError(`${what}: this host has no cgroup freezer`);
+  try {
+    settle(ref, `${dir}/${file}`, frozen ? freeze : thaw, frozen, what);
+  } catch (error) {
+    // Whoever is told that it is not frozen must not find it frozen, or on its way there.
+    if (frozen) order(`${dir}/${file}`, thaw);
+    throw error;
+  }
+}
+
+function settle(ref: CgroupRef, file: string, state: string, frozen: boolean, what: string): void {
   const deadline = Date.now() + FREEZE_TIMEOUT_MS;
-  let isThere = order(`${dir}/${file}`, frozen ? freeze : thaw);
+  let isThere = order(file, state);
   for (let pauseMs = 0.1; isThere && isSettled(ref) !== frozen; pauseMs = Math.min(pauseMs * 2, 20)) {
-    if (Date.now() > deadline) {
-      if (frozen) order(`${dir}/${file}`, thaw);
+    if (Date.now() > deadline)
       throw new UnsupportedError(`${what}: processes did not change state in ${FREEZE_TIMEOUT_MS} ms`);
-    }
     sleepMs(pauseMs);
     // v1 may stay in FREEZING when a process forked meanwhile; writing the state again makes it look once more.
-    if (frozen) isThere = order(`${dir}/${file}`, freeze);
+    if (frozen) isThere = order(file, state);
   }
   if (frozen && !isThere) throw new UnsupportedError(`${what}: it does not exist`);
 }

@@ -9,6 +9,8 @@ import type { CgroupRef } from "./types.ts";
 const SIGKILL = 9;
 /** How long processes may take to die of SIGKILL before we give up; one in uninterruptible sleep may never. */
 const KILL_TIMEOUT_MS = 10_000;
+/** How long what cgroup.kill has killed may take to be gone before we look for what it has missed: members of v1 alone. */
+const KERNEL_KILL_MS = 200;
 /** v1 hierarchies that list members, best first: what is sure to be there for freezing comes first. */
 const V1_ORDER = ["freezer", "pids", "devices", "memory", "cpu", "name=systemd"];
 
@@ -34,25 +36,28 @@ export function killCgroup(ref: CgroupRef, signal: number): void {
     signalFrozen(ref, signal, isFrozen(ref));
     return;
   }
-  killInKernel(ref);
-  const deadline = Date.now() + KILL_TIMEOUT_MS;
-  for (let pauseMs = 1; cgroupPids(ref).length > 0 && Date.now() < deadline; pauseMs = Math.min(pauseMs * 2, 50)) {
-    signalFrozen(ref, SIGKILL, false);
+  const begin = Date.now();
+  // Whoever is killed while a cgroup is frozen leaves it so: what the kernel has killed at once is not frozen.
+  const freezeAt = begin + (killInKernel(ref) ? KERNEL_KILL_MS : 0);
+  for (let pauseMs = 0.2; cgroupPids(ref).length > 0; pauseMs = Math.min(pauseMs * 2, 50)) {
+    if (Date.now() > begin + KILL_TIMEOUT_MS) return;
+    if (Date.now() >= freezeAt) signalFrozen(ref, SIGKILL, false);
     sleepMs(pauseMs);
   }
 }
 
-/** cgroup.kill exists in the unified hierarchy, on hybrid hosts as well, where frozen (v1) members have to thaw to die. */
-function killInKernel(ref: CgroupRef): void {
+/** Returns whether the kernel could do it. cgroup.kill exists in the unified hierarchy, on hybrid hosts as well, where frozen (v1) members have to thaw to die. */
+function killInKernel(ref: CgroupRef): boolean {
   const dir = ref.dirs[""];
-  if (dir === undefined) return;
+  if (dir === undefined) return false;
   try {
     writeValue(`${dir}/cgroup.kill`, "1");
   } catch (error) {
     if (!isGone(error)) throw error;
-    return;
+    return false;
   }
   if (ref.version === "v1" && isFrozen(ref)) freezeCgroup(ref, false);
+  return true;
 }
 
 function signalFrozen(ref: CgroupRef, signal: number, stayFrozen: boolean): void {

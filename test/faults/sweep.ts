@@ -89,3 +89,34 @@ export function reportProblems({ exitCode, stderr }: Outcome): string[] {
   if (/undefined|\[object|unknown error/i.test(stderr)) problems.push(`stderr: ${stderr}`);
   return problems;
 }
+
+/** The first call of every kind, and as many of the others, evenly spread, as there is room for. */
+export function sample(calls: Call[], limit: number, isOneOfAKind: boolean): Call[] {
+  if (calls.length <= limit) return calls;
+  const kinds = new Map<string, Call>();
+  for (const call of calls) {
+    const kind = `${call.program} ${call.name}`;
+    if (isOneOfAKind && !kinds.has(kind)) kinds.set(kind, call);
+  }
+  const chosen = new Set(kinds.values());
+  const others = calls.filter((call) => !chosen.has(call));
+  const room = Math.max(limit - chosen.size, 5);
+  return [...chosen, ...others.filter((_, index) => index % Math.ceil(others.length / room) === 0)];
+}
+
+/** Makes the calls fail one after the other. Returns what is wrong, and how many of them were made. */
+export function disturbAll(
+  injector: Injector,
+  scenario: Scenario,
+  calls: Call[],
+  faultOf: (call: Call) => Fault,
+): { problems: string[]; hits: number } {
+  const problems: string[] = [];
+  let hits = 0;
+  for (const call of calls) {
+    const finding = disturb(injector, scenario, { call, fault: faultOf(call) });
+    if (finding.wasHit) hits++;
+    for (const problem of finding.problems) problems.push(`${finding.what}: ${problem}`);
+  }
+  return { problems, hits };
+}

@@ -24,6 +24,7 @@ const TOLERATED: readonly Tolerated[] = [
     path: /\.seccomp\//,
     why: "the filter is compiled again",
   },
+  { program: "cloche", call: /^(openat|read)$/, path: /oom_control$/, why: "the reason of an end need not be known" },
   { program: "cloche", call: /^ftruncate$/, why: "of the pid file, which is new" },
   { program: "cloche", call: /^(chdir|getcwd)$/, why: "the bundle may be gone when a hook runs" },
   { program: "cloche-init", call: /^fcntl$/, why: "the C library sets close-on-exec twice" },

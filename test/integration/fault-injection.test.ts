@@ -9,7 +9,7 @@ import { type Call, type Fault, Injector } from "../faults/injector.ts";
 import { adoptOrphans } from "../faults/orphans.ts";
 import { endingScenario, execScenario, makingScenario, startScenario } from "../faults/scenarios.ts";
 import { addEverything, addUserNamespace } from "../faults/specs.ts";
-import { disturb, likelyError, recordCalls, type Scenario } from "../faults/sweep.ts";
+import { disturbAll, likelyError, recordCalls, type Scenario, sample } from "../faults/sweep.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
@@ -30,29 +30,8 @@ beforeAll(() => {
 });
 afterAll(() => injector.close());
 
-/** The first call of every kind, and as many of the others, evenly spread, as there is room for. */
-function sample(calls: Call[], limit: number, isOneOfAKind: boolean): Call[] {
-  if (calls.length <= limit) return calls;
-  const kinds = new Map<string, Call>();
-  for (const call of calls) {
-    const kind = `${call.program} ${call.name}`;
-    if (isOneOfAKind && !kinds.has(kind)) kinds.set(kind, call);
-  }
-  const chosen = new Set(kinds.values());
-  const others = calls.filter((call) => !chosen.has(call));
-  const room = Math.max(limit - chosen.size, 5);
-  return [...chosen, ...others.filter((_, index) => index % Math.ceil(others.length / room) === 0)];
-}
-
 function expectNoProblem(scenario: Scenario, calls: Call[], faultOf: (call: Call) => Fault): void {
-  const problems: string[] = [];
-  let hits = 0;
-  for (const call of calls) {
-    const target = { call, fault: faultOf(call) };
-    const finding = disturb(injector, scenario, target);
-    if (finding.wasHit) hits++;
-    for (const problem of finding.problems) problems.push(`${finding.what}: ${problem}`);
-  }
+  const { problems, hits } = disturbAll(injector, scenario, calls, faultOf);
   expect(problems).toEqual([]);
   // Or all of this has shown nothing.
   expect(hits).toBeGreaterThan(calls.length * 0.8);
