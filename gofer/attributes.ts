@@ -105,6 +105,7 @@ export function statfs(gofer: Gofer): number {
     u32[to + KSTATFS.BSIZE] = u32[from + STATFS.BSIZE] ?? 0;
     u32[to + KSTATFS.NAMELEN] = u32[from + STATFS.NAMELEN] ?? 0;
     u32[to + KSTATFS.FRSIZE] = u32[from + STATFS.FRSIZE] ?? 0;
+    gofer.hooks?.quota?.limitStatfs(gofer);
     return KSTATFS.BYTES;
   });
 }

@@ -66,9 +66,8 @@ export function readdirplus(gofer: Gofer): number {
 /** struct fuse_read_in. */
 function list(gofer: Gofer, isPlus: boolean): number {
   const { arena, directories, nodes } = gofer;
-  const { u32, bytes, base } = arena;
+  const { u32 } = arena;
   const node = nodeOf(gofer);
-  const size = Math.min(field(gofer, 16), MAX_TRANSFER);
   const stream = directories.stream(nodes, node);
   if (typeof stream === "number") return stream;
   const wanted = (REQUEST + 8) >> 2;
@@ -76,6 +75,21 @@ function list(gofer: Gofer, isPlus: boolean): number {
     const sought = sys(NR.lseek, stream.fd, arena.u64(REQUEST + 8), 0);
     if (sought < 0) return sought;
   }
+  // An empty answer would be the end of the directory: there is more as long as all was hidden.
+  for (;;) {
+    const result = fill(gofer, node, stream, isPlus);
+    if (result !== ALL_HIDDEN) return result;
+  }
+}
+
+/** Of {@link fill}: there were entries, none of which may be shown. */
+const ALL_HIDDEN = -0x7fffffff;
+
+/** Replies with as many entries as fit, from where the stream is. */
+function fill(gofer: Gofer, node: number, stream: Stream, isPlus: boolean): number {
+  const { arena, directories } = gofer;
+  const { u32, bytes, base } = arena;
+  const size = Math.min(field(gofer, 16), MAX_TRANSFER);
   // An entry takes more room in the answer than in the host's list, but for the smallest answers one always fits.
   const asked = Math.min(LIST_BYTES, Math.max(isPlus ? size >> 2 : size, 280));
   const length = sys(NR.getdents64, stream.fd, base + AT.list, asked);
@@ -89,6 +103,12 @@ function list(gofer: Gofer, isPlus: boolean): number {
     const hostLength = (bytes[at + HOST_DIRENT.LENGTH] ?? 0) | ((bytes[at + HOST_DIRENT.LENGTH + 1] ?? 0) << 8);
     const nameAt = at + HOST_DIRENT.NAME;
     const nameLength = bytes.indexOf(0, nameAt) - nameAt;
+    if (isHidden(gofer, node, nameAt, nameLength)) {
+      stream.low = u32[(at + HOST_DIRENT.OFF) >> 2] ?? 0;
+      stream.high = u32[(at + HOST_DIRENT.OFF + 4) >> 2] ?? 0;
+      at += hostLength;
+      continue;
+    }
     const entry = isPlus ? to + ENTRY.BYTES : to;
     const end = (entry + DIRENT.NAME + nameLength + 7) & ~7;
     if (end > REPLY + size) break;
@@ -107,7 +127,11 @@ function list(gofer: Gofer, isPlus: boolean): number {
     // What did not fit is read again.
     sys(NR.lseek, stream.fd, (BigInt(stream.high) << 32n) | BigInt(stream.low), 0);
   }
-  return to - REPLY;
+  return to === REPLY ? ALL_HIDDEN : to - REPLY;
+}
+
+function isHidden({ arena, hooks }: Gofer, directory: number, at: number, length: number): boolean {
+  return hooks?.guard.isHidden(directory, arena.bytes.toString("latin1", at, at + length)) === true;
 }
 
 /** The entry of a name in a list; all zeros, which the kernel passes over, for "." and ".." and for what is gone by now. */

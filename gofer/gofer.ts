@@ -5,6 +5,7 @@
 import { NR, sys } from "../specutils/syscall.ts";
 import { type Arena, AT } from "./arena.ts";
 import type { Directories } from "./directories.ts";
+import type { Hooks } from "./hooks.ts";
 import { EINVAL, type Host, STAT, STAT_DEV, STAT_TIME } from "./host.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Passthrough } from "./passthrough.ts";
@@ -24,6 +25,8 @@ export interface Gofer {
   readonly nodes: Nodes;
   readonly passthrough: Passthrough;
   readonly directories: Directories;
+  /** Only if there is something for them to do. */
+  hooks?: Hooks;
   /** For how long the kernel may believe what it is told: whole seconds, and nanoseconds besides. */
   readonly validSeconds: number;
   readonly validNanoseconds: number;

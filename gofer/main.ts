@@ -1,15 +1,19 @@
 /** The life of a gofer: makes its mount, hands it over, confines itself, serves. */
 import { NR, sendMessage, sys, throwErrno } from "../specutils/syscall.ts";
 import { Arena, AT } from "./arena.ts";
+import { Audit } from "./audit.ts";
 import { confine } from "./confine.ts";
 import { Directories } from "./directories.ts";
 import type { Gofer } from "./gofer.ts";
+import { Guard } from "./guard.ts";
+import { Hooks } from "./hooks.ts";
 import { EOPNOTSUPP, Host, STAT } from "./host.ts";
 import { makeFuseMount } from "./mount.ts";
 import { negotiate } from "./negotiate.ts";
 import { Nodes } from "./nodes.ts";
 import type { GoferOptions } from "./options.ts";
 import { Passthrough } from "./passthrough.ts";
+import { Quota } from "./quota.ts";
 import { installFilter } from "./seccomp.ts";
 import { serve } from "./server.ts";
 
@@ -35,7 +39,8 @@ export function runGofer(controlFd: number, treeFd: number, options: GoferOption
   const isOverlay = arena.u32[AT.list >> 2] === OVERLAYFS_SUPER_MAGIC;
 
   const gofer: Gofer = makeGofer(arena, host, fuseFd, treeFd, isOverlay, options);
-  confine(host, [fuseFd, mountFd, controlFd, treeFd]);
+  const audited = options.auditFd > 0 ? [options.auditFd] : [];
+  confine(host, [fuseFd, mountFd, controlFd, treeFd, ...audited]);
   const { hasPassthrough } = negotiate(gofer, fuseFd, {
     hasAcls: hasAcls(host, treeFd),
     stackDepth: isOverlay ? 2 : 1,
@@ -47,6 +52,7 @@ export function runGofer(controlFd: number, treeFd: number, options: GoferOption
   if (options.outlivesControl) sys(NR.close, controlFd);
   installFilter();
   serve(gofer, { fuseFd, controlFd: options.outlivesControl ? -1 : controlFd, onIdle: trimMemory });
+  gofer.hooks?.rest();
 }
 
 function makeGofer(
@@ -59,14 +65,30 @@ function makeGofer(
 ) {
   const passthrough = new Passthrough(arena, fuseFd, options.passthrough);
   const directories = new Directories(host);
+  const { quotaBytes, quotaFiles, hidden, readOnlyPaths, logged, auditFd } = options;
+  const quota = quotaBytes + quotaFiles > 0 ? new Quota({ bytes: quotaBytes, files: quotaFiles }) : undefined;
+  if (quotaBytes > 0) passthrough.isEnabled = false;
   const forgotten = (node: number) => {
+    if (quota !== undefined) releaseUnlinked(quota, host, nodes, node);
     passthrough.drop(nodes, node);
     directories.close(node);
   };
   const nodes = new Nodes(host, treeFd, maxNodeFds(arena, options.maxFds), isOverlay, forgotten);
+  const wantsHooks = quota !== undefined || auditFd > 0 || hidden.length + readOnlyPaths.length > 0;
+  const guard = wantsHooks ? new Guard({ hidden, readOnly: readOnlyPaths, logged }, nodes) : undefined;
+  const audit = guard !== undefined && auditFd > 0 ? new Audit(auditFd, guard) : undefined;
+  const hooks = guard && { hooks: new Hooks(guard, quota, audit) };
   const validSeconds = Math.floor(options.validMs / 1000);
   const validNanoseconds = (options.validMs % 1000) * 1e6;
-  return { fuseFd, arena, host, nodes, passthrough, directories, validSeconds, validNanoseconds };
+  return { fuseFd, arena, host, nodes, passthrough, directories, validSeconds, validNanoseconds, ...hooks };
+}
+
+/** What the quota gets back when the kernel forgets a file that has no name any more. */
+function releaseUnlinked(quota: Quota, host: Host, nodes: Nodes, node: number): void {
+  const fd = nodes.fds[node] ?? -1;
+  if (nodes.parents[node] !== 0 || fd < 0 || host.stat(fd) < 0) return;
+  const isGone = host.arena.u32[(AT.stat + STAT.NLINK) >> 2] === 0;
+  if (isGone) quota.release(Number(host.arena.u64(AT.stat + STAT.SIZE)));
 }
 
 /** Raises the limit of descriptors as far as it goes, and returns how many are for nodes. */

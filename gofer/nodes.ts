@@ -39,6 +39,9 @@ export class Nodes {
   names: string[] = [];
   parents = new Uint32Array(FIRST_CAPACITY);
 
+  /** What `marks` are for a name in a directory; set where there is a policy. */
+  mark: ((parent: number, name: string) => number) | undefined;
+
   /** How often the kernel was told of the node, less what it has forgotten. */
   #lookups = new Float64Array(FIRST_CAPACITY);
   /** How many nodes name this one as their parent. */
@@ -99,6 +102,7 @@ export class Nodes {
     }
     this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
     if (node !== ROOT_ID) this.rename(node, parent, name);
+    if (this.mark !== undefined && parent !== 0) this.marks[node] = (this.marks[node] ?? 0) | this.mark(parent, name);
     return node;
   }
 

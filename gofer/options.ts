@@ -14,6 +14,15 @@ export interface GoferOptions {
   outlivesControl: boolean;
   /** How many descriptors are kept for files and directories; 0: a quarter of the limit, 3840 at most. */
   maxFds: number;
+  /** Globs (policy.ts). */
+  hidden: string[];
+  readOnlyPaths: string[];
+  logged: string[];
+  /** How many bytes and files may be added; 0: no limit. Without passthrough if there is one of bytes. */
+  quotaBytes: number;
+  quotaFiles: number;
+  /** A descriptor for the audit stream; 0: there is none. */
+  auditFd: number;
 }
 
 const defaults: GoferOptions = {
@@ -23,27 +32,42 @@ const defaults: GoferOptions = {
   requestTimeoutSeconds: 60,
   outlivesControl: false,
   maxFds: 0,
+  hidden: [],
+  readOnlyPaths: [],
+  logged: [],
+  quotaBytes: 0,
+  quotaFiles: 0,
+  auditFd: 0,
 };
+
+/** Of the number that has one in the protocol. */
+const MAX_TIMEOUT_SECONDS = 65_535;
 
 /** @throws UsageError that names the field */
 export function parseGoferOptions(text: string): GoferOptions {
   const given = readObject(text);
-  const wrong = (name: string, wanted: string) => new UsageError(`invalid gofer options: ${name}: ${wanted} is wanted`);
-  const result: Record<string, unknown> = { ...defaults };
   for (const [name, value] of Object.entries(given)) {
-    if (!Object.hasOwn(defaults, name)) throw new UsageError(`invalid gofer options: ${name}: unknown field`);
-    const wanted = defaults[name as keyof GoferOptions];
-    if (typeof value !== typeof wanted) throw wrong(name, `a ${typeof wanted}`);
-    result[name] = value;
+    if (!Object.hasOwn(defaults, name)) throw wrong(name, "unknown field");
+    const usual = defaults[name as keyof GoferOptions];
+    if (typeof usual === "boolean" && typeof value !== "boolean") throw wrong(name, "true or false is wanted");
+    if (typeof usual === "number" && !isCount(value)) throw wrong(name, "a whole number from 0 on is wanted");
+    if (Array.isArray(usual) && !isTexts(value)) throw wrong(name, "a list of strings is wanted");
   }
-  const options = result as unknown as GoferOptions;
-  if (!Number.isInteger(options.validMs) || options.validMs < 0) throw wrong("validMs", "an integer from 0 on");
-  if (!Number.isInteger(options.maxFds) || options.maxFds < 0) throw wrong("maxFds", "an integer from 0 on");
-  const seconds = options.requestTimeoutSeconds;
-  if (!Number.isInteger(seconds) || seconds < 0 || seconds > 65_535) {
-    throw wrong("requestTimeoutSeconds", "an integer from 0 to 65535");
-  }
+  const options = { ...defaults, ...(given as Partial<GoferOptions>) };
+  if (options.requestTimeoutSeconds > MAX_TIMEOUT_SECONDS) throw wrong("requestTimeoutSeconds", "0 to 65535 is wanted");
   return options;
+}
+
+function wrong(name: string, text: string): UsageError {
+  return new UsageError(`invalid gofer options: ${name}: ${text}`);
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 function readObject(text: string): Record<string, unknown> {

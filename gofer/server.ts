@@ -99,6 +99,7 @@ export function serve(gofer: Gofer, { fuseFd, controlFd, onIdle }: ServeOptions)
       if (spinMs < MAX_SPIN_MS / 64) spinMs = 0;
     }
     if (length === -EAGAIN) {
+      gofer.hooks?.rest();
       const [, control = 0] = poll(waiting, isTrimmed ? -1 : IDLE_MS);
       // Nothing is ever sent to a gofer: whatever happens on the control socket is its end.
       if (control !== 0) return;
@@ -126,16 +127,16 @@ export function serve(gofer: Gofer, { fuseFd, controlFd, onIdle }: ServeOptions)
 /** Carries out the request in the arena and sends the reply. */
 export function answer(gofer: Gofer, fuseFd: number): void {
   const { u32 } = gofer.arena;
-  const operation = operations[u32[(AT.request + IN.OPCODE) >> 2] ?? 0];
-  // Other requests that have no reply would take this one as an answer to nothing; the kernel ignores it (ENOENT).
-  const result = operation === undefined ? -ENOSYS : attempt(gofer, operation);
+  const opcode = u32[(AT.request + IN.OPCODE) >> 2] ?? 0;
+  const operation = operations[opcode];
+  const result = operation === undefined ? -ENOSYS : attempt(gofer, opcode, operation);
   if (result !== NO_REPLY) reply(gofer, fuseFd, result);
 }
 
 /** A mistake of ours costs one request, not the container. */
-function attempt(gofer: Gofer, operation: Operation): number {
+function attempt(gofer: Gofer, opcode: number, operation: Operation): number {
   try {
-    return operation(gofer);
+    return gofer.hooks === undefined ? operation(gofer) : gofer.hooks.run(gofer, opcode, operation);
   } catch {
     return -EIO;
   }

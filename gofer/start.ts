@@ -7,6 +7,7 @@ import type { GoferOptions } from "./options.ts";
 
 const CONTROL_FD = 3;
 const TREE_FD = 4;
+const AUDIT_FD = 5;
 /** Without a just-in-time compiler it starts faster and takes less memory, and no memory of it is both written and executed. */
 const ENVIRONMENT = ["BUN_JSC_useJIT=0"];
 
@@ -25,6 +26,7 @@ export interface RunningGofer {
  *
  * @param program what to execute, and its arguments up to `gofer`: the executable of cloche
  * @param stderrFd where the gofer says why it ended; it says nothing else
+ * @param auditFd where the audit stream goes, a line of JSON for each event (audit.ts); none unless given
  * @throws SyscallError, ClocheError if it ends before it serves
  */
 export function startGofer(
@@ -32,28 +34,20 @@ export function startGofer(
   treeFd: number,
   options: Partial<GoferOptions>,
   stderrFd: number,
+  auditFd?: number,
 ): RunningGofer {
   const [ours, theirs] = socketPair();
   const [file, ...args] = program;
-  const flags = [
-    "--control-fd",
-    String(CONTROL_FD),
-    "--tree-fd",
-    String(TREE_FD),
-    "--options",
-    JSON.stringify(options),
-  ];
+  const audit: [number, number][] = auditFd === undefined ? [] : [[AUDIT_FD, auditFd]];
+  const given = auditFd === undefined ? options : { ...options, auditFd: AUDIT_FD };
+  const flags = ["--control-fd", String(CONTROL_FD), "--tree-fd", String(TREE_FD), "--options", JSON.stringify(given)];
   let pid: number;
   try {
     pid = spawnHelper(
       file,
       ["cloche-gofer", ...args, "gofer", ...flags],
       ENVIRONMENT,
-      [
-        [2, stderrFd],
-        [CONTROL_FD, theirs],
-        [TREE_FD, treeFd],
-      ],
+      [[2, stderrFd], [CONTROL_FD, theirs], [TREE_FD, treeFd], ...audit],
       GOFER_CAPABILITIES,
     );
   } catch (thrown) {

@@ -22,7 +22,7 @@ export interface ServedTree {
 }
 
 /** Serves a new, empty directory in `parent`. `@throws` SyscallError */
-export function serveTree(options: Partial<GoferOptions> = {}, parent = "/tmp"): ServedTree {
+export function serveTree(options: Partial<GoferOptions> = {}, parent = "/tmp", auditFd?: number): ServedTree {
   const top = mkdtempSync(path.join(parent, "cloche-test-gofer-"));
   const source = path.join(top, "source");
   const mountPoint = path.join(top, "served");
@@ -31,7 +31,7 @@ export function serveTree(options: Partial<GoferOptions> = {}, parent = "/tmp"):
   const treeFd = throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC));
   let gofer: RunningGofer;
   try {
-    gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFd, options, 2);
+    gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFd, options, 2, auditFd);
   } finally {
     closeSync(treeFd);
   }

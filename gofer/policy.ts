@@ -1,0 +1,112 @@
+/**
+ * What an administrator lets a container do with the files of one mount, by globs: hidden paths are not there, read-only ones do
+ * not change, logged ones go into the audit stream. Pure: paths in, answers out.
+ *
+ * A glob is matched from the root of the mount on: `*` and `?` stand for characters of one name, `**` as a whole name for any
+ * number of names. What it matches, it matches with everything below.
+ */
+import { UsageError } from "../specutils/errors.ts";
+
+export interface GoferPolicy {
+  hidden: readonly string[];
+  readOnly: readonly string[];
+  logged: readonly string[];
+}
+
+/** A glob, name by name; `**` is null. */
+type Glob = readonly (RegExp | null)[];
+
+/** Positions in a glob that the names so far lead to, as bits; globs have at most 30 names. */
+type Positions = number;
+const MAX_NAMES = 30;
+
+/** A set of globs. Paths have no leading slash; the root of the mount is "". */
+export class Globs {
+  readonly #globs: readonly Glob[];
+
+  /** @throws UsageError for a glob that is empty, too long, or has ".." in it */
+  constructor(texts: readonly string[]) {
+    this.#globs = texts.map(parseGlob);
+  }
+
+  get isEmpty(): boolean {
+    return this.#globs.length === 0;
+  }
+
+  /** Whether a path, or a directory above it, is matched. */
+  covers(path: string): boolean {
+    const names = namesOf(path);
+    return this.#globs.some((glob) => {
+      let positions = start(glob);
+      if (isMatched(glob, positions)) return true;
+      return names.some((name) => {
+        positions = step(glob, positions, name);
+        return isMatched(glob, positions);
+      });
+    });
+  }
+
+  /**
+   * Whether what lies below a directory can be matched because of where the directory is: moved, it would be matched no more, or
+   * now. A glob like `**\/name` matches wherever the directory is moved, and does not count.
+   */
+  dependsOn(path: string): boolean {
+    const names = namesOf(path);
+    return this.#globs.some((glob) => {
+      const first = start(glob);
+      const last = names.reduce((positions, name) => step(glob, positions, name), first);
+      const isAnywhere = glob[0] === null && last === first;
+      return last !== 0 && !isAnywhere;
+    });
+  }
+}
+
+function namesOf(path: string): string[] {
+  return path === "" ? [] : path.split("/");
+}
+
+function parseGlob(text: string): Glob {
+  const names = text.replace(/^\//, "").replace(/\/+$/, "").split("/");
+  const isWrong = names.length > MAX_NAMES || names.some((name) => name === "" || name === "." || name === "..");
+  if (isWrong)
+    throw new UsageError(`invalid gofer policy: ${JSON.stringify(text)}: names and globs of names are wanted`);
+  return names.map((name) => (name === "**" ? null : patternOf(name)));
+}
+
+function patternOf(name: string): RegExp {
+  // Names are bytes as Latin-1; a glob is text, of which the bytes in UTF-8 are meant.
+  const bytes = Buffer.from(name, "utf8").toString("latin1");
+  const pattern = bytes
+    .replace(/[\\^$.|+()[\]{}]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
+  return new RegExp(`^${pattern}$`, "s");
+}
+
+/** With every position that `**` leads on to without a name. */
+function closed(glob: Glob, positions: Positions): Positions {
+  let all = positions;
+  for (let index = 0; index < glob.length; index++) {
+    if (glob[index] === null && ((all >> index) & 1) === 1) all |= 1 << (index + 1);
+  }
+  return all;
+}
+
+function start(glob: Glob): Positions {
+  return closed(glob, 1);
+}
+
+function step(glob: Glob, positions: Positions, name: string): Positions {
+  let next = 0;
+  for (let index = 0; index < glob.length; index++) {
+    if (((positions >> index) & 1) === 0) continue;
+    const pattern = glob[index];
+    if (pattern === null) next |= 1 << index;
+    else if (pattern?.test(name) === true) next |= 1 << (index + 1);
+  }
+  return closed(glob, next);
+}
+
+function isMatched(glob: Glob, positions: Positions): boolean {
+  return ((positions >> glob.length) & 1) === 1;
+}

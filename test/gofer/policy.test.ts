@@ -1,0 +1,164 @@
+/** Policy, quota and audit of a served tree, as a container and an administrator see them. */
+import { describe, expect } from "bun:test";
+import { spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import path from "node:path";
+import type { GoferOptions } from "../../gofer/options.ts";
+import { requires } from "../helpers/requires.ts";
+import { type ServedTree, serveTree } from "../helpers/served-tree.ts";
+
+const itServes = requires("root", "CAP_SYS_ADMIN", "fuse");
+
+function withTree(options: Partial<GoferOptions>, body: (tree: ServedTree, at: (name: string) => string) => void) {
+  const tree = serveTree(options);
+  try {
+    body(tree, (name) => path.join(tree.mountPoint, name));
+  } finally {
+    tree.end();
+  }
+}
+
+function errorOf(body: () => unknown): string {
+  try {
+    body();
+    return "";
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code ?? String(thrown);
+  }
+}
+
+describe("policy", () => {
+  itServes("hidden paths are not there, cannot be made, and cannot be uncovered by moving what is above them", () =>
+    withTree({ hidden: ["**/.secret", "data/private"], validMs: 0 }, (tree, at) => {
+      mkdirSync(path.join(tree.source, "data"));
+      mkdirSync(path.join(tree.source, "home"));
+      for (const name of ["data/private", "data/public", "home/.secret"])
+        writeFileSync(path.join(tree.source, name), "x");
+      expect(readdirSync(at("data"))).toEqual(["public"]);
+      expect(readdirSync(at("home"))).toEqual([]);
+      expect(existsSync(at("data/private"))).toBe(false);
+      expect(errorOf(() => readFileSync(at("home/.secret")))).toBe("ENOENT");
+      expect(errorOf(() => writeFileSync(at("home/.secret"), ""))).toBe("EACCES");
+      expect(errorOf(() => unlinkSync(at("data/private")))).toBe("ENOENT");
+      expect(errorOf(() => renameSync(at("data/public"), at("data/private")))).toBe("EACCES");
+      expect(errorOf(() => linkSync(at("data/public"), at("home/.secret")))).toBe("EACCES");
+      expect(errorOf(() => renameSync(at("data"), at("uncovered")))).toBe("EXDEV");
+      renameSync(at("home"), at("home2"));
+      expect(readdirSync(at("home2"))).toEqual([]);
+      expect(errorOf(() => rmdirSync(at("home2")))).toBe("ENOTEMPTY");
+    }),
+  );
+
+  itServes("read-only paths are read and not changed, their neighbours are", () =>
+    withTree({ readOnlyPaths: ["etc", "**/*.lock"], validMs: 0 }, (tree, at) => {
+      mkdirSync(path.join(tree.source, "etc"));
+      for (const name of ["etc/conf", "a.lock", "other"]) writeFileSync(path.join(tree.source, name), "x");
+      expect(readFileSync(at("etc/conf"), "utf8")).toBe("x");
+      const changes = [
+        () => writeFileSync(at("etc/conf"), "y"),
+        () => appendFileSync(at("a.lock"), "y"),
+        () => truncateSync(at("etc/conf"), 0),
+        () => writeFileSync(at("etc/new"), ""),
+        () => unlinkSync(at("etc/conf")),
+        () => renameSync(at("a.lock"), at("b")),
+        () => renameSync(at("other"), at("etc/conf")),
+        () => renameSync(at("etc"), at("etc2")),
+        () => linkSync(at("a.lock"), at("b")),
+        () => mkdirSync(at("etc/d")),
+      ];
+      expect(changes.map(errorOf)).toEqual(changes.map(() => "EROFS"));
+      for (const command of [
+        "chmod 600 etc/conf",
+        "chown 1 a.lock",
+        "touch a.lock",
+        "setfattr -n user.a -v b etc/conf",
+      ]) {
+        expect(spawnSync("sh", ["-c", command], { cwd: tree.mountPoint, encoding: "utf8" }).stderr).toMatch(
+          /Read-only|not found/,
+        );
+      }
+      process.chdir("/");
+      writeFileSync(at("other"), "y");
+      expect(readFileSync(path.join(tree.source, "a.lock"), "utf8")).toBe("x");
+    }),
+  );
+});
+
+describe("quota", () => {
+  itServes("of bytes: what is too much fails, what was removed can be used again, df tells", () =>
+    withTree({ quotaBytes: 1 << 20 }, (tree, at) => {
+      writeFileSync(path.join(tree.source, "there before"), Buffer.alloc(1 << 21));
+      writeFileSync(at("a"), Buffer.alloc(900_000));
+      expect(errorOf(() => writeFileSync(at("b"), Buffer.alloc(200_000)))).toBe("EDQUOT");
+      expect(statfsSync(tree.mountPoint).bavail * statfsSync(tree.mountPoint).bsize).toBeLessThan(200_000);
+      expect(errorOf(() => truncateSync(at("a"), 2_000_000))).toBe("EDQUOT");
+      const fd = openSync(at("a"), "r");
+      unlinkSync(at("a"));
+      expect(errorOf(() => writeFileSync(at("b"), Buffer.alloc(200_000)))).toBe("EDQUOT");
+      closeSync(fd);
+      Bun.sleepSync(50);
+      writeFileSync(at("b"), Buffer.alloc(1_000_000));
+      writeFileSync(at("b"), Buffer.alloc(1_000_000));
+    }),
+  );
+
+  itServes("of files: as many as there may be, and no more", () =>
+    withTree({ quotaFiles: 10 }, (tree, at) => {
+      for (let index = 0; index < 9; index++) writeFileSync(at(`f${index}`), "");
+      mkdirSync(at("d"));
+      expect(errorOf(() => mkdirSync(at("e")))).toBe("EDQUOT");
+      expect(errorOf(() => writeFileSync(at("f"), ""))).toBe("EDQUOT");
+      unlinkSync(at("f0"));
+      Bun.sleepSync(50);
+      writeFileSync(at("f"), "");
+      expect(statfsSync(tree.mountPoint).ffree).toBe(0);
+    }),
+  );
+});
+
+describe("audit", () => {
+  itServes("a line for what was opened, created, removed, renamed and denied, with path and process", () => {
+    const file = `/tmp/cloche-test-audit-${process.pid}`;
+    const fd = openSync(file, "w+");
+    const tree = serveTree({ hidden: ["hidden"], logged: ["logged", "hidden"] }, "/tmp", fd);
+    try {
+      const commands =
+        "mkdir logged other; echo hi > logged/\u00e9; cat logged/\u00e9; mv logged/\u00e9 logged/b; rm logged/b; cat hidden; echo > other/x";
+      spawnSync("sh", ["-c", commands], { cwd: tree.mountPoint });
+      process.chdir("/");
+    } finally {
+      tree.end();
+      closeSync(fd);
+    }
+    const events = readFileSync(file, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    rmSync(file);
+    expect(events.every(({ pid, time }) => pid > 1 && Math.abs(Date.parse(time) - Date.now()) < 60_000)).toBe(true);
+    expect(events.map(({ pid, time, ...event }) => event)).toEqual([
+      { event: "create", path: "logged" },
+      { event: "create", path: "logged/\u00e9" },
+      { event: "open", path: "logged/\u00e9", access: "read", bytes: 3 },
+      { event: "rename", path: "logged/\u00e9", to: "logged/b" },
+      { event: "unlink", path: "logged/b" },
+      { event: "denied", path: "hidden", error: -2 },
+    ]);
+  });
+});
