@@ -64,6 +64,21 @@ same("-v: propagation of mounts made on the host later, by mode", async (side) =
   return outside;
 });
 
+same("-v ro: what is mounted below it on the host, with and without recursion", async (side) => {
+  const at = side.docker.nest.makeDirectory(`nested-${side.name()}`);
+  const script = `mkdir ${at}/sub && mount -t tmpfs tmpfs ${at}/sub && echo below > ${at}/sub/file && chmod 777 ${at}/sub`;
+  await side.docker.nest.ok(["sh", "-c", script]);
+  try {
+    return await side.sh(
+      `cat /all/sub/file; touch /all/x; touch /all/sub/x && echo writable; ls /one/sub; touch /one/x; ${mountLine("/all/sub")}`,
+      `-v=${at}:/all:ro`,
+      `--mount=type=bind,source=${at},target=/one,bind-nonrecursive`,
+    );
+  } finally {
+    await side.docker.nest.ok(["umount", `${at}/sub`]);
+  }
+});
+
 same("-v rshared: of a mount that is not shared is refused", async (side) => {
   const at = hostDirectory(side);
   const { exitCode, stderr } = await side.run([`-v=${at}:/data:rshared`], ["true"]);

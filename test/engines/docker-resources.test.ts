@@ -83,6 +83,33 @@ same(
   },
 );
 
+same("--device-read-bps, --device-write-iops, --blkio-weight-device: taken or refused alike", async (side) => {
+  const disk = (
+    await side.docker.nest.ok([
+      "sh",
+      "-c",
+      "for d in /sys/block/*; do [ ! -b /dev/${d##*/} ] || echo ${d##*/}; done | grep -vE '^(loop|zram)' | head -n 1",
+    ])
+  ).trim();
+  const script = show("blkio/blkio.throttle.read_bps_device", "blkio/blkio.throttle.write_iops_device", "io.max");
+  const results = await Promise.all([
+    side.run([`--device-read-bps=/dev/${disk}:1mb`, `--device-write-iops=/dev/${disk}:77`], ["sh", "-c", script]),
+    side.run([`--blkio-weight-device=/dev/${disk}:300`], ["true"]),
+  ]);
+  return results.map(({ exitCode, stdout }) => [exitCode, stdout]);
+});
+
+same("events: of a container that the OOM killer ended", async (side) => {
+  const since = Math.floor(Date.now() / 1000) - 1;
+  const name = await side.start(["--memory=20m", "--init=false"], ["sh", "-c", "true; tail /dev/zero; exit 4"]);
+  expect(await side.ok("wait", name)).toBe("4");
+  const until = Math.ceil(Date.now() / 1000) + 1;
+  const filter = ["--filter", `container=${name}`, "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"];
+  const events = (await side.ok("events", "--since", String(since), "--until", String(until), ...filter)).split("\n");
+  expect(events.map((event) => event.split(" ")[0])).toEqual(["create", "start", "oom", "die"]);
+  return events;
+});
+
 same("update: memory, processor and processes of a running container", async (side) => {
   const name = await side.start(["--memory=64m", "--memory-swap=64m"]);
   await side.ok(
