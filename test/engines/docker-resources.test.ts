@@ -88,7 +88,7 @@ same("--device-read-bps, --device-write-iops, --blkio-weight-device: taken or re
     await side.docker.nest.ok([
       "sh",
       "-c",
-      "for d in /sys/block/*; do [ ! -b /dev/${d##*/} ] || echo ${d##*/}; done | grep -vE '^(loop|zram)' | head -n 1",
+      "ls /sys/block | grep -vE '^(loop|zram)' | while read -r d; do [ ! -b /dev/$d ] || echo $d; done | head -n 1",
     ])
   ).trim();
   const script = show("blkio/blkio.throttle.read_bps_device", "blkio/blkio.throttle.write_iops_device", "io.max");
