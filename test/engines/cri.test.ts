@@ -120,7 +120,7 @@ samePod("pid namespace of another container: a debugger sees its programs", asyn
 
 samePod("namespaces of the node: network, ipc and processes of whoever runs containerd", async (cri) => {
   const pod = await cri.pod({ network: "NODE", pid: "NODE", ipc: "NODE" });
-  const id = await pod.start(["sleep", "841"]);
+  const id = await pod.start(["sh", "-c", "setsid sleep 842 & exec sleep 841"]);
   const { nest } = cri.containerd;
   const script = "for n in net ipc pid; do readlink /proc/self/ns/$n; done";
   expect(await cri.sh(id, script)).toBe(await nest.ok(["sh", "-c", script]));
