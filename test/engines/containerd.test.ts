@@ -65,7 +65,11 @@ same("run: what the flags ask for is what the container has", async (ctr) => {
     inside("touch /x || echo refused; touch /dev/shm/x && echo shm", "--read-only"),
     inside("grep Seccomp: /proc/self/status; unshare -m true || echo refused", "--seccomp"),
     inside("pwd; echo $A", "--cwd", "/tmp", "--env", "A=b"),
-    inside("ls /mnt/config.toml; touch /mnt/x || echo refused", "--mount", `type=bind,src=${own},dst=/mnt,options=rbind:ro`),
+    inside(
+      "ls /mnt/config.toml; touch /mnt/x || echo refused",
+      "--mount",
+      `type=bind,src=${own},dst=/mnt,options=rbind:ro`,
+    ),
     inside("readlink /proc/self/ns/net; ip -o link | wc -l", "--net-host"),
     inside("ls -l /dev/full /dev/fuse; head -c 0 /dev/fuse && echo opened", "--device", "/dev/fuse"),
     inside("cat /proc/self/status | grep NoNewPrivs", "--allow-new-privs"),
