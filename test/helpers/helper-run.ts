@@ -95,7 +95,7 @@ export async function startProgram(options: ProgramOptions, until: number | unde
   const recordFd = openSync(options.record, "ax", 0o600);
   const record = plan.adopt(recordFd, "exit record");
   const [clone, flags] = options.isNested ? [CLONE_NEWPID, OP_FLAG.INTERMEDIATE] : [0, 0];
-  plan.host.push(op(OP.SANDBOX, "sandbox", [record], [], flags), op(OP.CONTAINER, "container", [clone], [], flags));
+  plan.host.push(op(OP.SANDBOX, "sandbox", [record, NO_SLOT], [], flags), op(OP.CONTAINER, "container", [clone], [], flags));
   plan.container.push(op(OP.SYNC, "exist", [SYNC.NAMESPACES]), ...programOps(options.args));
   let sandboxPid = 0;
   let pid = 0;
@@ -195,7 +195,7 @@ export function samplePlan(root: string): Plan {
     op(OP.RLIMIT, "limit", [7, 256, 256]),
     op(OP.AFFINITY, "affinity", [], [new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0])]),
     op(OP.UNSHARE, "new namespaces", [0x04000000 | 0x08000000]),
-    op(OP.SANDBOX, "sandbox", [record], [], OP_FLAG.INTERMEDIATE),
+    op(OP.SANDBOX, "sandbox", [record, NO_SLOT], [], OP_FLAG.INTERMEDIATE),
     op(OP.CGROUP, "cgroups"),
     op(OP.CONTAINER, "container", [CLONE_NEWPID | CLONE_NEWNS], [], OP_FLAG.INTERMEDIATE),
   );
