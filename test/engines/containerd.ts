@@ -268,14 +268,13 @@ export interface ContainerdSuite {
     body: (client: T) => Promise<unknown>,
     timeoutMs?: number,
   ): void;
-  /** A case of its own, with all sides. */
-  test(name: string, body: (containerd: Containerd) => Promise<void>, timeoutMs?: number): void;
+  /** A case of its own, which may need more than the others. */
+  test(name: string, body: (containerd: Containerd) => Promise<void>, ...needed: Requirement[]): void;
 }
 
 /** Declares a test file's containerd: started before the first case, ended and cleaned up after the last. */
 export function containerdSuite(...needed: Requirement[]): ContainerdSuite {
   const needs: Requirement[] = ["root", "busybox", "runc", "containerd", "tini", ...needed];
-  const it = requires(...needs);
   let nest: Nest | undefined;
   let containerd: Containerd | undefined;
   if (missing(...needs).length === 0) {
@@ -285,19 +284,15 @@ export function containerdSuite(...needed: Requirement[]): ContainerdSuite {
     }, 60_000);
     afterAll(() => nest?.close(), 60_000);
   }
-  const test: ContainerdSuite["test"] = (name, body, timeoutMs) =>
-    it(
+  const get = () => {
+    if (containerd === undefined) throw new Error("containerd was not started");
+    return containerd;
+  };
+  const sameWith: ContainerdSuite["sameWith"] = (name, open, body, timeoutMs) =>
+    requires(...needs)(
       name,
       async () => {
-        if (containerd === undefined) throw new Error("containerd was not started");
-        await body(containerd);
-      },
-      timeoutMs,
-    );
-  const sameWith: ContainerdSuite["sameWith"] = (name, open, body, timeoutMs) =>
-    test(
-      name,
-      async (containerd) => {
+        const containerd = get();
         await sameOnAllSides(containerd.sides, async (side) => {
           const client = open(containerd, side);
           try {
@@ -311,7 +306,7 @@ export function containerdSuite(...needed: Requirement[]): ContainerdSuite {
       timeoutMs,
     );
   return {
-    test,
+    test: (name, body, ...more) => requires(...needs, ...more)(name, () => body(get())),
     sameWith,
     same: (name, body, timeoutMs) => sameWith(name, (containerd, side) => new Ctr(containerd, side), body, timeoutMs),
   };

@@ -2,6 +2,7 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Cri, criSuite } from "./cri.ts";
+import { findSide } from "./sides.ts";
 
 const { samePod, podTest } = criSuite();
 
@@ -320,26 +321,28 @@ for (const [what, victim] of [
   ["its process", (sandbox: number, _: number) => sandbox],
   ["the program of the pod's first container", (_: number, first: number) => first],
 ] as const) {
-  podTest(`a pod of cloche's is one sandbox: ${what} killed, all its containers end`, async (containerd) => {
-    const side = containerd.sides.find(({ name }) => name === "cloche");
-    if (side === undefined) return;
-    const cri = new Cri(containerd, side);
-    try {
-      const pod = await cri.pod({ network: "NODE", pid: "CONTAINER" });
-      const [first] = [...containerd.processes()].flatMap(([pid, line]) => (line.startsWith("/bin/sh") ? [pid] : []));
-      const ids = [await pod.start(), await pod.start()];
-      const found = [...containerd.processes().keys()].filter((pid) => comm(pid) === "cloche-sandbox");
-      // The pod's, and in its pid namespace one for each container that has joined.
-      const [outer = 0, ...inner] = found.sort((one, other) => depth(one) - depth(other));
-      expect(inner.map(depth)).toEqual([depth(outer) + 1, depth(outer) + 1]);
-      process.kill(victim(outer, first ?? 0), "SIGKILL");
-      for (const id of ids) expect(await cri.exited(id)).toMatchObject({ exit_code: 137 });
-      while ((await pod.status()).state === "SANDBOX_READY") await Bun.sleep(20);
-    } finally {
-      await cri.close();
-    }
-    await containerd.isClean();
-  });
+  podTest(
+    `a pod of cloche's is one sandbox: ${what} killed, all its containers end`,
+    async (containerd) => {
+      const cri = new Cri(containerd, findSide("cloche"));
+      try {
+        const pod = await cri.pod({ network: "NODE", pid: "CONTAINER" });
+        const [first] = [...containerd.processes()].flatMap(([pid, line]) => (line.startsWith("/bin/sh") ? [pid] : []));
+        const ids = [await pod.start(), await pod.start()];
+        const found = [...containerd.processes().keys()].filter((pid) => comm(pid) === "cloche-sandbox");
+        // The pod's, and in its pid namespace one for each container that has joined.
+        const [outer = 0, ...inner] = found.sort((one, other) => depth(one) - depth(other));
+        expect(inner.map(depth)).toEqual([depth(outer) + 1, depth(outer) + 1]);
+        process.kill(victim(outer, first ?? 0), "SIGKILL");
+        for (const id of ids) expect(await cri.exited(id)).toMatchObject({ exit_code: 137 });
+        while ((await pod.status()).state === "SANDBOX_READY") await Bun.sleep(20);
+      } finally {
+        await cri.close();
+      }
+      await containerd.isClean();
+    },
+    "cloche",
+  );
 }
 
 function comm(pid: number): string {

@@ -290,7 +290,7 @@ export class Cri {
 export interface CriSuite {
   /** A case that must give the same with every runtime, and after which nothing of its pods is left. */
   samePod(name: string, body: (cri: Cri) => Promise<unknown>, timeoutMs?: number): void;
-  /** A case of its own, with all sides. */
+  /** A case of its own, which may need more than the others. */
   podTest: ContainerdSuite["test"];
 }
 
