@@ -157,7 +157,9 @@ export const isCgroup: Check = (value) => {
     optional((name) => isString(name) && path === `${path}`.replace(/[^/]*$/, String(name)))(unit) &&
     /^(\/(?!\.{1,2}(\/|$))[^/]+)+$/.test(String(path)) &&
     dirs.every((dir) => dir.startsWith("/") && dir.endsWith(String(path))) &&
-    owned.every((made) => dirs.some((dir) => isBetween(dir.slice(0, -String(path).length), made, dir)))
+    owned.every(
+      (made) => dirs.includes(made) || dirs.some((dir) => isBetween(dir.slice(0, -`${path}`.length), made, dir)),
+    )
   );
 };
 
@@ -244,8 +246,10 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   pausedFrom: optional((value) => value === "created" || value === "running"),
 };
 
+const CHECKS = Object.entries(FIELDS);
+
 function firstWrongField(value: Record<string, unknown>): string | undefined {
-  for (const [field, check] of Object.entries(FIELDS)) {
+  for (const [field, check] of CHECKS) {
     if (!check(value[field])) return field;
   }
   return undefined;

@@ -13,7 +13,7 @@ import { beginSpan } from "../specutils/spans.ts";
 import { removeFile, temporaryPath } from "../statefile/atomic-file.ts";
 import { readText } from "../statefile/document.ts";
 import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
-import { checkId, exitPath, lockPath, parseStateName, statePath } from "../statefile/names.ts";
+import { checkId, exitPath, lockPath, parseStateName, stateNameEnd, statePath } from "../statefile/names.ts";
 import { exitOfZombie, explainExit, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { hasCgroup, parseRecord, refreshRecord } from "./record.ts";
@@ -249,7 +249,9 @@ function resolveKey(root: string, idOrPrefix: string): ContainerKey {
 /** A root container, which nearly all are, is found by its file's name alone. */
 function findExact(root: string, id: string): ContainerKey | undefined {
   if (existsSync(statePath(root, id, id))) return { id, sandboxId: id };
-  return listKeys(root).find((key) => key.id === id);
+  const end = stateNameEnd(id);
+  const name = listFiles(root).find((each) => each.endsWith(end));
+  return name === undefined ? undefined : parseStateName(name);
 }
 
 function listKeys(root: string): ContainerKey[] {

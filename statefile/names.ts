@@ -34,6 +34,11 @@ export function statePath(root: string, sandboxId: string, id: string): string {
   return `${root}/${escapeId(sandboxId)}_${escapeId(id)}.state`;
 }
 
+/** How the name of a container's state file ends, whatever its sandbox; that of no other container's ends so. */
+export function stateNameEnd(id: string): string {
+  return `_${escapeId(id)}.state`;
+}
+
 /** Path of the file into which the sandbox process writes how the container's process ended. */
 export function exitPath(root: string, sandboxId: string, id: string): string {
   return `${root}/${escapeId(sandboxId)}_${escapeId(id)}.exit`;
