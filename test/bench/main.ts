@@ -10,8 +10,10 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { makeBundle } from "../helpers/bundle.ts";
+import { missing } from "../helpers/requires.ts";
 import { projectDirectory } from "../helpers/runtime-path.ts";
 import { isMissed, verdictsOf } from "./budgets.ts";
+import { measureDocker } from "./docker.ts";
 import { measureIdle } from "./idle.ts";
 import { measureLifecycle } from "./lifecycle.ts";
 import { smallestMemoryLimit } from "./memory-limit.ts";
@@ -60,10 +62,11 @@ async function full(): Promise<number> {
   const machine = describeMachine(peers);
   const single = measureLifecycle(peers, Number(flags.rounds ?? 40), { true: trueBundle, sleep }).spreads();
   const parallel = (await measureParallel(peers, 3, Number(flags.parallel), trueBundle)).spreads();
+  const docker = missing("docker").length === 0 ? (await measureDocker()).spreads() : {};
   const result: Result = {
     date: new Date().toISOString().slice(0, 16),
     machine,
-    times: { ...single, ...parallel },
+    times: { ...single, ...parallel, ...docker },
     idle: measureIdle(peers, (name) => (name === "runsc" ? RUNSC_IDLE : Number(flags.idle)), sleep),
     memoryLimitKiB: Object.fromEntries(
       peers
