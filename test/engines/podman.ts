@@ -320,11 +320,16 @@ async function runSides(podman: Podman, body: Case, names: readonly string[]): P
 }
 
 /** What cloche has left in the nest once podman has removed all containers: state, processes, cgroups. */
-async function leftInside(podman: Podman): Promise<string[]> {
-  const { nest, user, isRootless } = podman;
+async function leftInside({ nest, user, isRootless }: Podman): Promise<string[]> {
   const root = isRootless ? `${user.runtimeDirectory}/cloche` : "/run/cloche";
-  const processes = `for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done | grep -E 'conmon|cloche|sleep 1000'`;
-  const cgroups = `find /sys/fs/cgroup -mindepth 2 -path '*${nest.cgroupParent}*/libpod-*' -type d`;
-  const { stdout } = await nest.run(["sh", "-c", `ls ${root} 2>/dev/null; ${processes} | grep -v grep; ${cgroups}`]);
-  return stdout.split("\n").filter((line) => line !== "");
+  const processes = `for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done 2>/dev/null`;
+  const cgroups = `find /sys/fs/cgroup -mindepth 2 -path '*${nest.cgroupParent}*/libpod-*' -type d 2>/dev/null`;
+  const script = `ls ${root} 2>/dev/null; ${processes} | grep -E 'conmon|cloche|sleep 1000' | grep -v grep; ${cgroups}`;
+  // podman's own cleaning up goes on for a moment after its client has returned.
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    const left = (await nest.run(["sh", "-c", script])).stdout.split("\n").filter(Boolean);
+    if (left.length === 0 || performance.now() > deadline) return left;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
