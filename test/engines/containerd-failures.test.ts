@@ -2,7 +2,8 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { waitFor } from "../helpers/runtime.ts";
-import { type Containerd, Ctr, containerdSuite } from "./containerd.ts";
+import { type Containerd, containerdSuite } from "./containerd.ts";
+import { Ctr } from "./ctr.ts";
 
 const { same, test } = containerdSuite();
 

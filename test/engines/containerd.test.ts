@@ -1,7 +1,8 @@
 /** containerd, driven by ctr: every command that takes a container through its life. */
 import { expect } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { type Ctr, containerdSuite } from "./containerd.ts";
+import { containerdSuite } from "./containerd.ts";
+import type { Ctr } from "./ctr.ts";
 
 const { same } = containerdSuite();
 
@@ -45,7 +46,8 @@ async function onTerminal(ctr: Ctr, args: string[]): Promise<{ exitCode: number 
   writeFileSync(file, "");
   const words = ctr.containerd.command(args).map((word) => `'${word.replaceAll("'", "'\\''")}'`);
   // script(1) gives ctr a terminal, reads what is typed from its standard input, and ends with ctr's exit code.
-  const feed = `(until grep -q sized "$1"; do sleep 0.1; done; printf '\\003'; sleep 2) |
+  const feed = `(until grep -q sized "$1"; do sleep 0.1; done; printf '\\003'
+      for i in $(seq 200); do grep -q interrupted "$1" && break; sleep 0.1; done; sleep 1) |
     script --quiet --flush --return --command "stty rows 33 cols 77; $0" /dev/null > "$1"`;
   const { exitCode } = await nest.run(["sh", "-c", feed, words.join(" "), file]);
   return { exitCode, output: readFileSync(file, "utf8").replaceAll("\r", "") };
