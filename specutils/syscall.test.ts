@@ -242,6 +242,19 @@ describe("poll", () => {
 });
 
 describe("spawnHelper", () => {
+  test.skipIf(process.geteuid?.() !== 0)("limits the capabilities of the child, and not its own", () => {
+    const capabilities = () => /^CapBnd:\t(\w+)$/m.exec(fs.readFileSync("/proc/self/status", "utf8"))?.[1];
+    const before = capabilities();
+    const out = memfd("out", new Uint8Array(0));
+    // CAP_CHOWN and CAP_FSETID. The memfd is sealed: what is looked at is how the child ends.
+    const script = "grep -q '^CapEff:\t0*11$' /proc/self/status && grep -q '^CapBnd:\t0*11$' /proc/self/status";
+    const limited = waitPid(spawnHelper("/bin/sh", ["sh", "-c", script], [], [[1, out]], 0b10001n));
+    const unlimited = waitPid(spawnHelper("/bin/sh", ["sh", "-c", script], [], [[1, out]]));
+    fs.closeSync(out);
+    expect([limited?.exitCode, unlimited?.exitCode]).toEqual([0, 1]);
+    expect(capabilities()).toBe(before);
+  });
+
   test("gives exactly the wanted descriptors, swapped ones too", () => {
     const a = memfd("a", new TextEncoder().encode("A"));
     const b = memfd("b", new TextEncoder().encode("B"));

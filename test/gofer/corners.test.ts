@@ -33,16 +33,18 @@ const needed = ["root", "CAP_SYS_ADMIN", "fuse"] as const;
 const itServes = requires(...needed);
 const itRunsPython = requires(...needed, "python3");
 
+const HOOK_TIMEOUT_MS = 60_000;
+
 let tree: ServedTree;
 const served = (...names: string[]) => path.join(tree.mountPoint, ...names);
 const source = (...names: string[]) => path.join(tree.source, ...names);
 
 beforeAll(() => {
   if (missing(...needed).length === 0) tree = serveTree();
-});
+}, HOOK_TIMEOUT_MS);
 afterAll(() => {
   if (missing(...needed).length === 0) tree.end();
-});
+}, HOOK_TIMEOUT_MS);
 
 /** Runs a program of Python in the served tree; it has to succeed. */
 function python(text: string, ...args: string[]): string {
@@ -279,28 +281,33 @@ describe("executing", () => {
 });
 
 describe("changes on the host", () => {
-  /** Milliseconds after which `isSeen`, at most two seconds. */
+  /** A second, and what a busy machine takes to look. */
+  const SEEN_WITHIN_MS = 1_500;
+
+  /** Milliseconds after which `isSeen`, at most five seconds. */
   function delay(isSeen: () => boolean): number {
     const start = performance.now();
-    while (!isSeen() && performance.now() - start < 2_000) Bun.sleepSync(10);
+    while (!isSeen() && performance.now() - start < 5_000) Bun.sleepSync(10);
     return performance.now() - start;
   }
 
   itServes("are seen within a second: new, changed, removed and renamed files", () => {
     expect(existsSync(served("host-made"))).toBe(false);
     writeFileSync(source("host-made"), "one");
-    expect(delay(() => existsSync(served("host-made")))).toBeLessThan(1_100);
+    expect(delay(() => existsSync(served("host-made")))).toBeLessThan(SEEN_WITHIN_MS);
     statSync(served("host-made"));
     appendFileSync(source("host-made"), "two");
     expect(readFileSync(served("host-made"), "utf8").slice(0, 3)).toBe("one");
-    expect(delay(() => readFileSync(served("host-made"), "utf8") === "onetwo")).toBeLessThan(1_100);
+    expect(delay(() => readFileSync(served("host-made"), "utf8") === "onetwo")).toBeLessThan(SEEN_WITHIN_MS);
     chmodSync(source("host-made"), 0o600);
-    expect(delay(() => (statSync(served("host-made")).mode & 0o777) === 0o600)).toBeLessThan(1_100);
+    expect(delay(() => (statSync(served("host-made")).mode & 0o777) === 0o600)).toBeLessThan(SEEN_WITHIN_MS);
     renameSync(source("host-made"), source("host-renamed"));
-    expect(delay(() => existsSync(served("host-renamed")) && !existsSync(served("host-made")))).toBeLessThan(1_100);
+    expect(delay(() => existsSync(served("host-renamed")) && !existsSync(served("host-made")))).toBeLessThan(
+      SEEN_WITHIN_MS,
+    );
     unlinkSync(source("host-renamed"));
-    expect(delay(() => !existsSync(served("host-renamed")))).toBeLessThan(1_100);
-    expect(delay(() => !readdirSync(tree.mountPoint).includes("host-renamed"))).toBeLessThan(1_100);
+    expect(delay(() => !existsSync(served("host-renamed")))).toBeLessThan(SEEN_WITHIN_MS);
+    expect(delay(() => !readdirSync(tree.mountPoint).includes("host-renamed"))).toBeLessThan(SEEN_WITHIN_MS);
   });
 
   itServes("another file of the same name is another file", () => {
@@ -308,7 +315,7 @@ describe("changes on the host", () => {
     const fd = openSync(served("same"), "r");
     writeFileSync(source("other"), "second");
     renameSync(source("other"), source("same"));
-    expect(delay(() => readFileSync(served("same"), "utf8") === "second")).toBeLessThan(1_100);
+    expect(delay(() => readFileSync(served("same"), "utf8") === "second")).toBeLessThan(SEEN_WITHIN_MS);
     expect(readFileSync(fd, "utf8")).toBe("first");
     closeSync(fd);
   });
@@ -320,7 +327,7 @@ describe("changes on the host", () => {
     renameSync(source("x"), source("y/x"));
     expect(
       delay(() => existsSync(served("y/f")) && existsSync(served("y/x")) && !existsSync(served("x"))),
-    ).toBeLessThan(1_100);
+    ).toBeLessThan(SEEN_WITHIN_MS);
     symlinkSync("y/f", served("to-f"));
     linkSync(served("y/f"), served("y/x/f2"));
     expect(readFileSync(served("y/x/f2"), "utf8")).toBe("f");
