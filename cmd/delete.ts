@@ -22,9 +22,7 @@ export default command({
     await forEachContainer(args, async (id) => {
       if (flags.sandbox !== true) return deleteContainer(context, id, options);
       const { sandboxMemberIds } = await import("../container/members.ts");
-      await forEachContainer(await sandboxMemberIds(context, id), (member) =>
-        deleteContainer(context, member, options),
-      );
+      await forEachContainer(sandboxMemberIds(context, id), (member) => deleteContainer(context, member, options));
     });
   },
 });

@@ -108,6 +108,15 @@ describe("delete --force", () => {
     ]);
   });
 
+  test("of a root container with an unreadable state file ends the members", async () => {
+    await host.container("root", { hasMembers: true });
+    const { process } = await host.container("sub", { sandboxId: "root" });
+    writeFileSync(statePath(host.context.root, "root", "root"), "");
+    await deleteContainer(host.context, "root", force);
+    expect(waitForEnd(process, 1000)).toBe(true);
+    expect(files()).toEqual(["root_sub.state"]);
+  });
+
   test("removes an empty state file", async () => {
     writeFileSync(statePath(host.context.root, "c1", "c1"), "");
     await deleteContainer(host.context, "c1", force);

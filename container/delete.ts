@@ -11,7 +11,7 @@ import type { SavedContainer } from "./record.ts";
 import { salvageRemains } from "./salvage.ts";
 import { hookState } from "./state.ts";
 import { checkAllowed } from "./status.ts";
-import { findKey, removeRecord, removeTraces, withContainer, withLock } from "./store.ts";
+import { type ContainerKey, findKey, removeRecord, removeTraces, withContainer, withLock } from "./store.ts";
 
 /**
  * Removes a container that has stopped or, as with runc, that was created and not started. With `force` also one that
@@ -53,11 +53,15 @@ export async function deleteContainer(
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }
-  if (record.sandboxId !== record.id) {
-    const { adjustSandboxScore } = await import("./oom-score.ts");
-    await adjustSandboxScore(context, record.sandboxId);
-  }
+  await adjustScore(context, record);
   await runPoststopHooks(context, record);
+}
+
+/** After the deletion of a subcontainer. */
+async function adjustScore(context: Context, { id, sandboxId }: ContainerKey): Promise<void> {
+  if (sandboxId === id) return;
+  const { adjustSandboxScore } = await import("./oom-score.ts");
+  await adjustSandboxScore(context, sandboxId);
 }
 
 async function destroy(context: Context, record: SavedContainer): Promise<void> {
@@ -69,7 +73,7 @@ async function destroy(context: Context, record: SavedContainer): Promise<void> 
   try {
     if (record.hasMembers === true) {
       const { endMembers } = await import("./members.ts");
-      await endMembers(context, record);
+      await endMembers(context, record.id);
     }
     await destroyContainer(record);
   } catch (error) {
@@ -90,13 +94,17 @@ async function giveBackIds({ root }: Context, record: Remains): Promise<void> {
 
 /** Its hooks are not run: half of a hook's command line is worse than none. */
 async function deleteUnreadable(context: Context, id: string): Promise<void> {
-  await withLock(context.root, id, async () => {
+  const { sandboxId } = await withLock(context.root, id, async () => {
     const key = findKey(context.root, id);
     const remains = { ...key, ...salvageRemains(context.root, key) };
+    const { endMembers } = await import("./members.ts");
+    await endMembers(context, id);
     await destroyContainer(remains);
     await giveBackIds(context, remains);
     removeRecord(context.root, key);
+    return key;
   });
+  await adjustScore(context, { id, sandboxId });
   context.warn(`container ${JSON.stringify(id)} was deleted with a state file that cannot be read: look for leftovers`);
 }
 

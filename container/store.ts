@@ -254,7 +254,8 @@ function findExact(root: string, id: string): ContainerKey | undefined {
   return name === undefined ? undefined : parseStateName(name);
 }
 
-function listKeys(root: string): ContainerKey[] {
+/** All containers, by id, whether or not they can be read. */
+export function listKeys(root: string): ContainerKey[] {
   return listFiles(root)
     .flatMap((name) => parseStateName(name) ?? [])
     .sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -279,7 +280,7 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
     const wasCreating = record.status === "creating";
     refreshRecord(record, (process) => {
       const exit = readExitRecord(exitFile) ?? exitOfZombie(process);
-      return exit && explainExit(exit, record);
+      return exit && explainExit(exit, record, exitFile);
     });
     if (record.status === "paused" && !(hasCgroup(record) && isFrozen(record.cgroup))) {
       // `pause` saves first and freezes then, `resume` thaws first: whoever was killed in between, what runs is not paused.
