@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { moments } from "./event-source.ts";
+import { EventSource, moments } from "./event-source.ts";
+import { TestRoot } from "./test-container.ts";
+import { testRecord } from "./test-record.ts";
 
 const at = (second: number) => `2026-01-01T00:00:0${second}.000000000Z`;
 
@@ -18,4 +20,17 @@ describe("moments", () => {
       ["pause", at(5)],
     ]);
   });
+});
+
+test("EventSource: a container that was deleted before it could be watched is not taken for one whose id begins with its id", async () => {
+  const host = new TestRoot();
+  try {
+    await host.container("c10");
+    const source = await EventSource.open(host.context.root, testRecord("c1", { status: "running" }), false);
+    const events = await source.take();
+    expect(events.map(({ type, id }) => `${type} ${id}`)).toEqual(["exit c1", "delete c1"]);
+    source.close();
+  } finally {
+    await host.remove();
+  }
 });

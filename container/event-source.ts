@@ -38,10 +38,10 @@ export class EventSource {
    *
    * @param known what is known of it by whoever is to be told of what comes after that
    * @param isNew whether nothing is known of it, its creation included
-   * @throws NotFoundError, StateFileError, SyscallError
+   * @throws StateFileError, SyscallError
    */
   static async open(root: string, known: SavedContainer, isNew: boolean): Promise<EventSource> {
-    const source = new EventSource(await Follower.open(root, known.id, "everything"), known, isNew);
+    const source = new EventSource(await Follower.open(root, known, "everything"), known, isNew);
     try {
       await source.#watchOom();
       return source;

@@ -1,6 +1,6 @@
 /** `events`: what happens to a container, or to all of a sandbox, in runc's form where it has one, and their statistics. */
 
-import { NotFoundError, UnsupportedError, UsageError } from "../specutils/errors.ts";
+import { UnsupportedError, UsageError } from "../specutils/errors.ts";
 import { IN, Inotify } from "../specutils/inotify.ts";
 import type { Context } from "./context.ts";
 import { type ContainerEvent, EventSource } from "./event-source.ts";
@@ -84,12 +84,7 @@ class Watch {
       const key = `${member.id} ${member.created}`;
       if (this.#known.has(key)) continue;
       this.#known.add(key);
-      try {
-        this.#sources.push(await EventSource.open(this.#context.root, member, areNew || member.status === "creating"));
-      } catch (error) {
-        // Of a sandbox's containers one may be deleted while we look at the others.
-        if (!(error instanceof NotFoundError) || this.#arrivals === undefined) throw error;
-      }
+      this.#sources.push(await EventSource.open(this.#context.root, member, areNew || member.status === "creating"));
     }
   }
 

@@ -11,9 +11,10 @@
  * Twin: `sandbox/init/sandbox.c`, which writes it.
  */
 
+import { statSync } from "node:fs";
 import { oomKillCount } from "../sandbox/cgroups/oom-kills.ts";
 import type { ProcessRef } from "../specutils/process-ref.ts";
-import { zombieStatus } from "../specutils/process-ref.ts";
+import { isExecuting, zombieStatus } from "../specutils/process-ref.ts";
 import { readText } from "../statefile/document.ts";
 import { type ExitRecord, hasCgroup, type SavedContainer } from "./record.ts";
 
@@ -56,13 +57,25 @@ export function exitOfStatus(status: number): ExitRecord {
 }
 
 /**
- * How the container ended, with the reason if it was the OOM killer's doing: the process died of SIGKILL, and the OOM killer
- * has struck in its cgroup since `noteOomKills`. Must be asked while there is the cgroup; a systemd scope goes with its last
- * process.
+ * How the container ended, with the reason if the process died of SIGKILL and it is known who sent it: the kernel, since the
+ * sandbox process had been killed; or the OOM killer, which has struck in its cgroup since `noteOomKills`. Must be asked while
+ * there is the cgroup; a systemd scope goes with its last process.
+ *
+ * @param exitFile path of the container's exit file
  */
-export function explainExit(exit: ExitRecord, record: SavedContainer): ExitRecord {
+export function explainExit(exit: ExitRecord, record: SavedContainer, exitFile: string): ExitRecord {
   if (exit.signal !== SIGKILL || exit.reason !== undefined) return exit;
+  if (wasSandboxKilled(record, exitFile)) return { ...exit, reason: "sandbox-ended" };
   return oomKills(record) > (record.oomKillsBefore ?? 0) ? { ...exit, reason: "oom-killed" } : exit;
+}
+
+/**
+ * Whether the kernel has ended the container with its sandbox process, the first of the pid namespace that holds the container's.
+ * One that has ended by itself has written something: the look at the file has to come second.
+ */
+function wasSandboxKilled({ sandbox, ownPidNamespace }: SavedContainer, exitFile: string): boolean {
+  if (!ownPidNamespace || sandbox === undefined || isExecuting(sandbox)) return false;
+  return statSync(exitFile, { throwIfNoEntry: false })?.size === 0;
 }
 
 /**

@@ -44,9 +44,13 @@ export class Follower {
     this.record = record;
   }
 
-  /** Begins to follow a container; `close` ends it. @throws NotFoundError, StateFileError, SyscallError */
-  static async open(root: string, idOrPrefix: string, mode: FollowMode): Promise<Follower> {
-    const follower = new Follower(root, mode, await readRecord(root, idOrPrefix));
+  /**
+   * Begins to follow a container, of which `record` is known; `close` ends it. It may be deleted by now.
+   *
+   * @throws StateFileError, SyscallError
+   */
+  static async open(root: string, record: SavedContainer, mode: FollowMode): Promise<Follower> {
+    const follower = new Follower(root, mode, record);
     try {
       await follower.look();
       return follower;
@@ -145,7 +149,7 @@ export class Follower {
     if (exit === undefined) return;
     const save = (record: SavedContainer) => {
       if (record.status !== "stopped") return;
-      record.exit ??= explainExit(exit, record);
+      record.exit ??= explainExit(exit, record, exitPath(this.#root, record.sandboxId, record.id));
       this.record = record;
     };
     // What cannot be saved is known here all the same.

@@ -27,7 +27,7 @@ export interface ExitRecord {
   /** When, RFC 3339 with nanoseconds, UTC. */
   at: string;
   /** Why, where that is known and is not what the program has done itself. */
-  reason?: "oom-killed" | "gofer-ended";
+  reason?: "oom-killed" | "gofer-ended" | "sandbox-ended";
 }
 
 /** One container, as saved. */
@@ -142,7 +142,7 @@ const isExit: Check = (value) =>
   isString(value["at"]) &&
   isInteger(value["exitCode"] ?? value["signal"]) &&
   (value["exitCode"] === undefined) !== (value["signal"] === undefined) &&
-  [undefined, "oom-killed", "gofer-ended"].includes(value["reason"] as undefined);
+  [undefined, "oom-killed", "gofer-ended", "sandbox-ended"].includes(value["reason"] as undefined);
 
 /** Whether a value out of JSON can be a CgroupRef: what it names lies below the mount point of a hierarchy. */
 export const isCgroup: Check = (value) => {

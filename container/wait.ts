@@ -4,6 +4,7 @@ import { ClocheError, NotFoundError } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf } from "./exit-record.ts";
 import { Follower, waitForAny } from "./follow.ts";
+import { readRecord } from "./store.ts";
 
 /**
  * Waits until the containers have ended, and gives their exit codes in the order of `ids`, each as soon as those before it
@@ -21,7 +22,9 @@ export async function waitContainers(
   const followers: Follower[] = [];
   const failures: ClocheError[] = [];
   try {
-    for (const id of ids) followers.push(await Follower.open(context.root, id, "end"));
+    for (const id of ids) {
+      followers.push(await Follower.open(context.root, await readRecord(context.root, id), "end"));
+    }
     for (const next of followers) {
       while (!next.isOver) await lookAtChanged(followers);
       if (next.exit === undefined) failures.push(failureOf(next));

@@ -10,6 +10,7 @@ test("parseProcessStat is not misled by a command's name", () => {
     state: "S",
     name: "a) R 1 (b c",
     startTime: "22",
+    isExiting: false,
     threads: 20,
     waitStatus: 52,
   });

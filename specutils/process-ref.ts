@@ -21,10 +21,15 @@ export interface ProcessStat {
   /** The name of what it executes (comm), which may hold anything; kept by a zombie. */
   name: string;
   startTime: string;
+  /** Whether it is on its way out, and runs no code of its own any more. */
+  isExiting: boolean;
   threads: number;
   /** How it ended, as waitpid(2) tells it (field 52). 0 before its end, and for who may not know. */
   waitStatus: number;
 }
+
+/** A flag of field 9, out of the kernel's include/linux/sched.h. */
+const PF_EXITING = 0x4;
 
 /**
  * Reads /proc/PID/stat; undefined when there is no such process.
@@ -50,9 +55,10 @@ export function parseProcessStat(text: string): ProcessStat | undefined {
   const nameEnd = text.lastIndexOf(")");
   const name = text.slice(text.indexOf("(") + 1, nameEnd);
   const fields = text.slice(nameEnd + 2).split(" ");
-  const [state, startTime, threads, waitStatus] = [fields[0], fields[19], fields[17], fields[49]];
+  const [state, flags, startTime, threads, waitStatus] = [fields[0], fields[6], fields[19], fields[17], fields[49]];
   if (state === undefined || startTime === undefined || threads === undefined) return undefined;
-  return { state, name, startTime, threads: Number(threads), waitStatus: Number(waitStatus) };
+  const isExiting = (Number(flags) & PF_EXITING) !== 0;
+  return { state, name, startTime, isExiting, threads: Number(threads), waitStatus: Number(waitStatus) };
 }
 
 /** A reference to a process that exists now; undefined when it does not. */
@@ -75,6 +81,15 @@ export function ownProcessRef(): ProcessRef {
 export function isAlive(ref: ProcessRef): boolean {
   const stat = readProcessStat(ref.pid);
   return stat !== undefined && stat.startTime === ref.startTime && !hasEnded(stat);
+}
+
+/**
+ * Whether that very process still runs code of its own. One that was killed may be there for a while without doing so: the
+ * first process of a pid namespace waits in the kernel until all others in there are gone, zombies included.
+ */
+export function isExecuting(ref: ProcessRef): boolean {
+  const stat = readProcessStat(ref.pid);
+  return stat !== undefined && stat.startTime === ref.startTime && !stat.isExiting && !hasEnded(stat);
 }
 
 /** Whether that very process exists, be it as a zombie that its parent has not waited for. */

@@ -6,6 +6,7 @@ import { kill } from "../../specutils/syscall.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { lines } from "../helpers/container.ts";
 import { anyTime, expectSleep, follow, isWaiting } from "../helpers/follow.ts";
+import { member } from "../helpers/pod.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
@@ -151,7 +152,10 @@ it("wait: the sandbox process killed with SIGKILL takes the container with it, a
     kill(recordOf(runtime, id).sandbox.pid, SIGKILL);
     for (const { ended } of waiters) expect(await ended).toEqual({ exitCode: 0, stdout: "137\n", stderr: "" });
     expect(runtime.ok(["wait", id])).toBe("137\n");
-    expect(stateOf(runtime, id)).toMatchObject({ status: "stopped", exit: { signal: SIGKILL } });
+    expect(stateOf(runtime, id)).toMatchObject({
+      status: "stopped",
+      exit: { signal: SIGKILL, reason: "sandbox-ended" },
+    });
   }));
 
 it("state: names the sandbox, the exit code and the time", () =>
@@ -225,8 +229,11 @@ it("state: says so also when nobody has looked before others killed what was lef
   }));
 
 /** A container in which the OOM killer has struck, but not at the container process. */
-async function withDeadChild(runtime: Runtime): Promise<string> {
-  const id = started(runtime, `(${GROW}); echo gone > /dev/shm/gone; sleep 600`, limitMemory);
+async function withDeadChild(runtime: Runtime, change: (spec: BundleSpec) => void = () => {}): Promise<string> {
+  const id = started(runtime, `(${GROW}); echo gone > /dev/shm/gone; sleep 600`, (spec) => {
+    limitMemory(spec);
+    change(spec);
+  });
   const isGone = () => runtime.run(["exec", id, "test", "-e", "/dev/shm/gone"]).exitCode === 0;
   await waitFor("a child is killed", isGone, 30_000);
   return id;
@@ -238,6 +245,17 @@ it("state: does not take kill for the OOM killer, which had struck before", () =
     runtime.ok(["kill", id, "KILL"]);
     expect(runtime.ok(["wait", id])).toBe("137\n");
     expect(Object.keys(stateOf(runtime, id).exit ?? {})).toEqual(["signal", "at"]);
+  }));
+
+it("state: does not take the deletion of the root container for the OOM killer, which had struck before", () =>
+  withRuntime(async (runtime) => {
+    const root = started(runtime, "sleep 600");
+    const id = await withDeadChild(runtime, (spec) => member(runtime, spec, root));
+    const waiting = follow(runtime, ["wait", id]);
+    await isWaiting(waiting.pid);
+    runtime.ok(["delete", "--force", root]);
+    expect((await waiting.ended).stdout).toBe("137\n");
+    expect(stateOf(runtime, id).exit?.["reason"]).not.toBe("oom-killed");
   }));
 
 it("events: do not take delete --force for the OOM killer, which had struck before", () =>
