@@ -7,12 +7,12 @@
  */
 import { namespaceChoice } from "../sandbox/namespaces.ts";
 import { NotFoundError, SpecError, StatusError } from "../specutils/errors.ts";
-import { isAlive } from "../specutils/process-ref.ts";
 import type { Linux, Spec } from "../specutils/spec.ts";
-import { pidfdOpen } from "../specutils/syscall.ts";
 import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 import type { Context } from "./context.ts";
 import type { SavedContainer } from "./record.ts";
+import type { Save } from "./save.ts";
+import { openPidfd } from "./signal-process.ts";
 import { checkAllowed } from "./status.ts";
 import { createRecord, readRecord, withContainer } from "./store.ts";
 
@@ -103,28 +103,39 @@ function nests(root: SavedContainer, linux: Linux | undefined): boolean {
  * @throws StatusError when the sandbox has ended meanwhile
  */
 export function openSandbox(root: SavedContainer | undefined, linux: Linux | undefined): number | undefined {
-  if (root?.sandbox === undefined || !nests(root, linux)) return undefined;
-  // The start time is compared after the pidfd was opened: from then on the pidfd stands for what was compared.
-  const pidfd = isAlive(root.sandbox) ? pidfdOpen(root.sandbox.pid) : undefined;
-  if (pidfd !== undefined && isAlive(root.sandbox)) return pidfd;
+  if (root === undefined || !nests(root, linux)) return undefined;
+  const pidfd = root.sandbox && openPidfd(root.sandbox);
+  if (pidfd !== undefined) return pidfd;
   throw new StatusError(`cannot join the sandbox of container ${JSON.stringify(root.id)}: it has ended`, "stopped", []);
 }
 
+/** Saves the record of a container that joins a sandbox. @throws ExistsError, and as `whileJoined` */
+export async function addMember(root: string, joined: SavedContainer, record: SavedContainer): Promise<void> {
+  await whileJoined(root, joined, async (sandbox, save) => {
+    sandbox.hasMembers = true;
+    save();
+    await createRecord(root, record);
+  });
+}
+
 /**
- * Saves the record of a container that joins a sandbox, while the sandbox's root container can neither end by our hand nor go.
+ * Runs `fn` while the root container of a sandbox can neither end by our hand nor go.
  *
- * @throws ExistsError, StatusError when the sandbox has ended, NotFoundError when it is gone
+ * @param joined the root container for which the container was planned: a later one that has got its id is another
+ * @throws StatusError when the sandbox has ended, NotFoundError when it is gone, and what `fn` throws
  */
-export async function addMember(root: string, sandboxId: string, record: SavedContainer): Promise<void> {
+export async function whileJoined(
+  root: string,
+  joined: SavedContainer,
+  fn: (sandbox: SavedContainer, save: Save) => Promise<void>,
+): Promise<void> {
   await withContainer(
     root,
-    sandboxId,
-    async (sandbox, save) => {
+    joined.id,
+    (sandbox, save) => {
       checkAllowed("join", sandbox);
-      sandbox.hasMembers = true;
-      save();
-      await createRecord(root, record);
+      return fn(sandbox, save);
     },
-    { exact: true },
+    { exact: true, only: joined },
   );
 }

@@ -18,6 +18,7 @@ import {
   type SyncReply,
   type SyncRequest,
 } from "../sandbox/launch.ts";
+import { namespaceChoice } from "../sandbox/namespaces.ts";
 import { opName, type Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
@@ -36,7 +37,7 @@ import { passwdOf, programEnvironment } from "./environment.ts";
 import type { ServedMounts } from "./gofer.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
-import { addMember, isPodSandbox, openSandbox } from "./join.ts";
+import { addMember, isPodSandbox, openSandbox, whileJoined } from "./join.ts";
 import { currentLimit } from "./limits.ts";
 import { writeMappings } from "./mappings.ts";
 import { keepOwnScore } from "./oom-score.ts";
@@ -76,7 +77,7 @@ export async function makeContainer(
   if (mode === "create") record.startSocket = startSocketPath(context.root);
   try {
     if (prepared.joins === undefined) await createRecord(context.root, record);
-    else await addMember(context.root, prepared.joins.id, record);
+    else await addMember(context.root, prepared.joins, record);
   } catch (error) {
     prepared.isolated?.release();
     throw error;
@@ -145,7 +146,7 @@ class Making {
     }
     this.#record.status = "created";
     delete this.#record.creator;
-    await this.#save();
+    await this.#saveCreated();
     for (const warning of this.#warnings) this.#context.warn(warning);
     return {
       record: this.#record,
@@ -332,6 +333,16 @@ class Making {
       this.#record.process = ref;
     }
     return pid;
+  }
+
+  /**
+   * The deletion of a root container ends the members that it finds: one that does not end with the sandbox process either
+   * must not come to be after that.
+   */
+  async #saveCreated(): Promise<void> {
+    const { joins, spec } = this.#prepared;
+    if (joins === undefined || namespaceChoice(spec.linux, "pid").kind === "new") return this.#save();
+    await whileJoined(this.#context.root, joins, () => this.#save());
   }
 
   /** Saves the record as it is here. @throws NotFoundError when somebody has deleted the container meanwhile */

@@ -1,7 +1,9 @@
 /** Several containers in one sandbox: joining, what concerns one and what all, and how the sandbox ends. */
 import { expect } from "bun:test";
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { mapIds } from "../helpers/container.ts";
+import { follow } from "../helpers/follow.ts";
 import { member, saved } from "../helpers/pod.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
@@ -112,6 +114,40 @@ it("a member in the host's pid namespace ends with the deletion of the root cont
     });
     runtime.ok(["delete", "--force", root]);
     return runtime.reaches(id, "stopped");
+  }));
+
+it("a member that would outlive the deletion of the root container during its creation does not come to be", () =>
+  withRuntime(async (runtime) => {
+    const root = startRoot(runtime);
+    const gate = path.join(runtime.directory, "gate");
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = sleeper;
+      member(runtime, spec, root);
+      spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "pid");
+      const script = `until [ -e ${gate} ]; do sleep 0.02; done`;
+      spec.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", script], env: ["PATH=/bin:/usr/bin"] }] };
+    });
+    // Not in a cgroup, by which it would be found and killed.
+    const args = ["--cgroup-manager", "disabled", "create", "--bundle", bundle, runtime.id()];
+    const creating = follow(runtime, args);
+    await runtime.reaches(args.at(-1) ?? "", "creating");
+    runtime.ok(["delete", "--force", root]);
+    writeFileSync(gate, "");
+    expect(await creating.ended).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining(`container "${root}" does not exist`),
+    });
+    expect(runtime.ok(["list", "--quiet"])).toBe("");
+  }));
+
+it("delete --sandbox takes whole ids only; with --force what is not there is no error", () =>
+  withRuntime((runtime) => {
+    const root = startRoot(runtime);
+    const prefix = root.slice(0, -1);
+    expect(runtime.run(["delete", "--sandbox", prefix]).stderr).toContain(`container "${prefix}" does not exist`);
+    runtime.ok(["delete", "--sandbox", "--force", prefix]);
+    expect(runtime.run(["kill", "--sandbox", prefix, "KILL"]).stderr).toContain(`container "${prefix}" does not exist`);
+    expect(runtime.state(root).status).toBe("running");
   }));
 
 it("how a member ended is recorded although nobody waited", () =>
