@@ -21,7 +21,7 @@ export function keepOwnScore(pid: number): void {
 /**
  * The lowest score among the containers, -1000 to 1000; undefined when none has one that counts.
  *
- * @param containers those of one sandbox that have not stopped
+ * @param containers those of one sandbox that have been created and have not stopped
  */
 export function lowestScore(
   containers: readonly Pick<SavedContainer, "annotations" | "oomScoreAdj">[],
@@ -59,8 +59,9 @@ function adjust(context: Context, root: SavedContainer, save: () => void): void 
     // Before it is changed: a value that was changed and not saved would be lost.
     save();
   }
-  const alive = membersOf(context, root.id).filter(({ status }) => status !== "stopped");
-  const wanted = lowestScore(alive) ?? root.spawnOomScoreAdj;
+  // One whose creation fails would leave its score behind; one that comes to be is counted when it is started.
+  const members = membersOf(context, root.id).filter(({ status }) => status !== "stopped" && status !== "creating");
+  const wanted = lowestScore(members) ?? root.spawnOomScoreAdj;
   if (wanted !== current) writeFileSync(file, String(wanted));
 }
 

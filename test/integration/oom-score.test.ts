@@ -1,6 +1,8 @@
 /** oom_score_adj of sandbox processes: the lowest among a sandbox's containers, the pod's own container left aside. */
 import { expect } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { follow } from "../helpers/follow.ts";
 import { member, saved } from "../helpers/pod.ts";
 import { missing, requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
@@ -149,6 +151,25 @@ it(
     }),
   240_000,
 );
+
+it("a member whose creation fails leaves no score behind with those that were started meanwhile", () =>
+  withScore(async (runtime) => {
+    const root = start(runtime, -1000, POD);
+    const gate = path.join(runtime.directory, "gate");
+    const bundle = runtime.bundle((spec) => {
+      member(runtime, spec, root);
+      spec.process.oomScoreAdj = scaled(-500);
+      const script = `until [ -e ${gate} ]; do sleep 0.02; done; exit 1`;
+      spec.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", script], env: ["PATH=/bin:/usr/bin"] }] };
+    });
+    const id = runtime.id();
+    const creating = follow(runtime, ["create", "--bundle", bundle, id]);
+    await runtime.reaches(id, "creating");
+    start(runtime, 500, {}, root);
+    writeFileSync(gate, "");
+    expect((await creating.ended).exitCode).toBe(1);
+    expect(sandboxScore(runtime, root)).toBe(scaled(500));
+  }));
 
 it("a sandbox that is gone already is no error for who deletes a member", () =>
   withScore(async (runtime) => {
