@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { freezeCgroup, isFrozen } from "../sandbox/cgroups/freeze.ts";
+import { statePath } from "../statefile/names.ts";
 import { deleteContainer } from "./delete.ts";
-import { pauseContainer } from "./pause.ts";
+import { pauseAll, pauseContainer } from "./pause.ts";
 import { hasCgroup } from "./record.ts";
 import { resumeContainer } from "./resume.ts";
 import { readRecord } from "./store.ts";
@@ -52,6 +54,24 @@ describe.skipIf(process.getuid?.() !== 0)("pause and resume", () => {
     await expect(deleteContainer(host.context, "c1", { force: false })).rejects.toThrow("container not stopped");
     expect(await seen("c1")).toEqual(["paused", true]);
     await deleteContainer(host.context, "c1", { force: true });
+  });
+
+  test("several are paused or none, whatever fails besides", async () => {
+    await host.container("c1", { hasCgroup: true });
+    await host.container("c2", { hasCgroup: true });
+    const path = statePath(host.context.root, "c1", "c1");
+    const text = readFileSync(path);
+    const ids = ["c1", "c2"];
+    Object.defineProperty(ids, 2, {
+      get: () => {
+        rmSync(path);
+        return "nope";
+      },
+    });
+    await expect(pauseAll(host.context, ids)).rejects.toThrow('container "nope" does not exist');
+    expect(host.warnings).toEqual(['container "c1" does not exist']);
+    expect(await seen("c2")).toEqual(["running", false]);
+    writeFileSync(path, text);
   });
 
   test("pause fails without a cgroup, and says why", async () => {

@@ -1,13 +1,13 @@
 /** `pause`: stops every process of a container where it is. */
 
-import { UnsupportedError } from "../specutils/errors.ts";
+import { messageOf, UnsupportedError } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { timestamp } from "./exit-record.ts";
 import { hasCgroup } from "./record.ts";
 import { checkAllowed } from "./status.ts";
 import { withContainer } from "./store.ts";
 
-/** Freezes several containers, or none: what was frozen before one fails goes on. @throws as `pauseContainer` */
+/** Freezes several containers, or none: what was frozen before one fails is to go on. @throws as `pauseContainer` */
 export async function pauseAll(context: Context, ids: readonly string[]): Promise<void> {
   const paused: string[] = [];
   try {
@@ -17,7 +17,7 @@ export async function pauseAll(context: Context, ids: readonly string[]): Promis
     }
   } catch (error) {
     const { resumeContainer } = await import("./resume.ts");
-    for (const id of paused) await resumeContainer(context, id);
+    for (const id of paused) await resumeContainer(context, id).catch((failure) => context.warn(messageOf(failure)));
     throw error;
   }
 }
