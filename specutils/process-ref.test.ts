@@ -1,8 +1,16 @@
 import { expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { isAlive, isPresent, ownProcessRef, parseProcessStat, processRef, zombieStatus } from "./process-ref.ts";
-import { spawnHelper, waitPid } from "./syscall.ts";
+import {
+  isAlive,
+  isExecuting,
+  isPresent,
+  ownProcessRef,
+  parseProcessStat,
+  processRef,
+  zombieStatus,
+} from "./process-ref.ts";
+import { kill, spawnHelper, waitPid } from "./syscall.ts";
 
 test("parseProcessStat is not misled by a command's name", () => {
   const rest = `S ${Array.from({ length: 49 }, (_, index) => index + 4).join(" ")}`;
@@ -15,6 +23,23 @@ test("parseProcessStat is not misled by a command's name", () => {
     waitStatus: 52,
   });
   expect(parseProcessStat("7 (a")).toBeUndefined();
+});
+
+test("isExecuting: what has been killed runs no code of its own, even if it is still there", () => {
+  const pid = spawnHelper("/bin/sleep", ["sleep", "600"], [], []);
+  const ref = processRef(pid) ?? { pid, startTime: "" };
+  expect(isExecuting(ref)).toBe(true);
+  kill(pid, 9);
+  expect(isExecuting(ref)).toBe(false);
+  expect(isPresent(ref)).toBe(true);
+  waitPid(pid);
+  const fields = Array.from({ length: 50 }, () => 0);
+  const stat = (field: number, value: number) => `7 (a) S ${fields.with(field - 4, value).join(" ")}\n`;
+  expect([stat(9, 0x4), stat(9, 0x8), stat(31, 0x100)].map((text) => parseProcessStat(text)?.isExiting)).toEqual([
+    true,
+    false,
+    true,
+  ]);
 });
 
 test("ownProcessRef is this process, and it is alive", () => {

@@ -21,7 +21,7 @@ export interface ProcessStat {
   /** The name of what it executes (comm), which may hold anything; kept by a zombie. */
   name: string;
   startTime: string;
-  /** Whether it is on its way out, and runs no code of its own any more. */
+  /** Whether it is on its way out, or has been killed and runs no code of its own any more. */
   isExiting: boolean;
   threads: number;
   /** How it ended, as waitpid(2) tells it (field 52). 0 before its end, and for who may not know. */
@@ -30,6 +30,9 @@ export interface ProcessStat {
 
 /** A flag of field 9, out of the kernel's include/linux/sched.h. */
 const PF_EXITING = 0x4;
+
+/** A bit of field 31: SIGKILL, which cannot be blocked. */
+const PENDING_SIGKILL = 1 << 8;
 
 /**
  * Reads /proc/PID/stat; undefined when there is no such process.
@@ -57,7 +60,7 @@ export function parseProcessStat(text: string): ProcessStat | undefined {
   const fields = text.slice(nameEnd + 2).split(" ");
   const [state, flags, startTime, threads, waitStatus] = [fields[0], fields[6], fields[19], fields[17], fields[49]];
   if (state === undefined || startTime === undefined || threads === undefined) return undefined;
-  const isExiting = (Number(flags) & PF_EXITING) !== 0;
+  const isExiting = (Number(flags) & PF_EXITING) !== 0 || (Number(fields[28]) & PENDING_SIGKILL) !== 0;
   return { state, name, startTime, isExiting, threads: Number(threads), waitStatus: Number(waitStatus) };
 }
 

@@ -153,7 +153,9 @@ for (const victim of ["process", "sandbox"] as const) {
       const record = JSON.parse(readFileSync(path.join(runtime.root, `${id}_${id}.state`), "utf8"));
       kill(record[victim].pid, SIGKILL);
       await waitFor("its end is told of", () => types(events).includes("exit"));
-      expect(events.events()[1]).toEqual({ type: "exit", id, at: anyTime, exit: { signal: SIGKILL, at: anyTime } });
+      const reason = victim === "sandbox" ? { reason: "sandbox-ended" } : {};
+      const exit = { signal: SIGKILL, at: anyTime, ...reason };
+      expect(events.events()[1]).toEqual({ type: "exit", id, at: anyTime, exit });
     }));
 }
 
@@ -243,10 +245,9 @@ it("events --sandbox: the sandbox process killed with SIGKILL ends a pod of eigh
     kill(saved(runtime, root, root).sandbox.pid, SIGKILL);
     expect(await waiting.ended).toEqual({ exitCode: 0, stdout: "137\n".repeat(8), stderr: "" });
     await waitFor("all ends are told of", () => types(events).length === 8);
+    const exit = { signal: SIGKILL, at: anyTime, reason: "sandbox-ended" };
     expect(events.events()).toEqual(
-      expect.arrayContaining(
-        [...members, root].map((id) => ({ type: "exit", id, at: anyTime, exit: { signal: SIGKILL, at: anyTime } })),
-      ),
+      expect.arrayContaining([...members, root].map((id) => ({ type: "exit", id, at: anyTime, exit }))),
     );
     runtime.ok(["delete", "--sandbox", "--force", root]);
     expect(await events.ended).toMatchObject({ exitCode: 0, stderr: "" });
