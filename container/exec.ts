@@ -69,7 +69,8 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
   checkStatus(record, options.ignorePaused);
   const asked = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
   const { isolation } = record;
-  const sandboxed = isolation && (await import("./isolation.ts")).isolateExec(context.root, isolation, asked);
+  const sandboxed =
+    isolation && (await import("./isolation.ts")).isolateExec(context.root, isolation, record.annotations, asked);
   const process = sandboxed?.process ?? asked;
   checkTerminal(process.terminal === true, options.consoleSocket, !options.detach);
   const listenFds = inheritedListenFds();

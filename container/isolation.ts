@@ -149,9 +149,10 @@ export async function releaseTraces(root: string, id: string): Promise<void> {
 export function isolateExec(
   root: string,
   { range, allowed }: SavedIsolation,
+  annotations: Record<string, string>,
   process: Process,
 ): { process: Process; baseline: CompiledSeccomp } {
-  return { process: sandboxedProcess(process, range), baseline: baselineFilter(root, allowed) };
+  return { process: sandboxedProcess(process, range, annotations), baseline: baselineFilter(root, allowed) };
 }
 
 /** The baseline filter. @param allowed what it lets through */

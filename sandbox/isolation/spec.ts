@@ -15,6 +15,9 @@ import { sandboxedMounts } from "./mounts.ts";
 /** How many ids every sandbox has. */
 export const RANGE_SIZE = 65536;
 
+/** `"false"`: set-user-ID programs of the image make root of the container. */
+const PRIVILEGES_ANNOTATION = "dev.cloche.no-new-privileges";
+
 /** The ids of the host that a sandbox's ids 0 to RANGE_SIZE - 1 are. */
 export interface IdRange {
   uid: number;
@@ -65,7 +68,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
   const { spec, range, joined } = input;
   const warnings: string[] = [];
   const { linux, ...names } = withDomainname(spec);
-  const process = spec.process && sandboxedProcess(spec.process, range);
+  const process = spec.process && sandboxedProcess(spec.process, range, spec.annotations);
   if (range === undefined) {
     const { mounts } = sandboxedMounts({ ...input, spec: { ...spec, linux } }, warnings);
     return {
@@ -102,13 +105,18 @@ export function wantsRange(spec: Spec): boolean {
 }
 
 /**
- * A process of a sandbox, also one that `exec` adds: no_new_privs unless it says otherwise, which takes an explicit `false`.
+ * A process of a sandbox, also one that `exec` adds: no_new_privs unless it says otherwise. That takes an explicit `false`, which
+ * engines do not write; so there is an annotation of the container for it.
  *
  * @throws SpecError for an id that the sandbox does not have
  */
-export function sandboxedProcess(process: Process, range: IdRange | undefined): Process {
+export function sandboxedProcess(
+  process: Process,
+  range: IdRange | undefined,
+  annotations: Record<string, string> = {},
+): Process {
   if (range !== undefined) checkIds(process);
-  return { ...process, noNewPrivileges: process.noNewPrivileges ?? true };
+  return { ...process, noNewPrivileges: process.noNewPrivileges ?? annotations[PRIVILEGES_ANNOTATION] !== "false" };
 }
 
 function checkIds({ user }: Process): void {

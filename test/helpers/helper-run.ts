@@ -95,7 +95,10 @@ export async function startProgram(options: ProgramOptions, until: number | unde
   const recordFd = openSync(options.record, "ax", 0o600);
   const record = plan.adopt(recordFd, "exit record");
   const [clone, flags] = options.isNested ? [CLONE_NEWPID, OP_FLAG.INTERMEDIATE] : [0, 0];
-  plan.host.push(op(OP.SANDBOX, "sandbox", [record, NO_SLOT], [], flags), op(OP.CONTAINER, "container", [clone], [], flags));
+  plan.host.push(
+    op(OP.SANDBOX, "sandbox", [record, NO_SLOT], [], flags),
+    op(OP.CONTAINER, "container", [clone], [], flags),
+  );
   plan.container.push(op(OP.SYNC, "exist", [SYNC.NAMESPACES]), ...programOps(options.args));
   let sandboxPid = 0;
   let pid = 0;

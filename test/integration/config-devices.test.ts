@@ -8,7 +8,9 @@ import { requires } from "../helpers/requires.ts";
 import { withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const itIsOurs = requires("root", "busybox", "cloche");
+const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 const DEFAULTS = ["null 1:3", "zero 1:5", "full 1:7", "random 1:8", "urandom 1:9", "tty 5:0"];
 
@@ -23,7 +25,7 @@ it("default devices are there, with mode 0666, and can be used", () =>
     expect(lines(output)).toEqual([...expected, "4", "1", "full"]);
   }));
 
-it("links in /dev, and a /dev/ptmx of the container's own", () =>
+itOci("links in /dev, and a /dev/ptmx of the container's own", () =>
   withRuntime((runtime) => {
     const output = sh(
       runtime,
@@ -38,9 +40,10 @@ it("links in /dev, and a /dev/ptmx of the container's own", () =>
       "same",
       "through",
     ]);
-  }));
+  }),
+);
 
-itIsOurs("linux.devices: numbers, mode whatever the umask is, owner and group, also outside of /dev", () =>
+itIsOursOci("linux.devices: numbers, mode whatever the umask is, owner and group, also outside of /dev", () =>
   withRuntime((runtime) => {
     const output = sh(
       runtime,
@@ -67,7 +70,7 @@ itIsOurs("linux.devices: numbers, mode whatever the umask is, owner and group, a
   }),
 );
 
-itIsOurs("linux.devices: a file that is there already must be that device", () =>
+itIsOursOci("linux.devices: a file that is there already must be that device", () =>
   withRuntime((runtime) => {
     const withNode = (
       change: (node: string) => void,
@@ -95,7 +98,7 @@ itIsOurs("linux.devices: a file that is there already must be that device", () =
   }),
 );
 
-it("linux.devices: the device cgroup refuses what is not allowed", () =>
+itOci("linux.devices: the device cgroup refuses what is not allowed", () =>
   withRuntime((runtime) => {
     const output = sh(
       runtime,
@@ -111,7 +114,8 @@ it("linux.devices: the device cgroup refuses what is not allowed", () =>
       },
     );
     expect(output).toBe("1\nhead: /opt/refused: Operation not permitted\n");
-  }));
+  }),
+);
 
 it("default devices in a user namespace can be used", () =>
   withRuntime((runtime) => {

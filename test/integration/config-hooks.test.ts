@@ -10,7 +10,9 @@ import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const itIsOurs = requires("root", "busybox", "cloche");
+const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 type HookName = (typeof HOOK_NAMES)[number];
 
@@ -39,7 +41,7 @@ const isOutside = (name: HookName) => name !== "createContainer" && name !== "st
 
 // runc 1.1 calls poststart hooks in `create`, leaves poststop hooks after a failing one out, and does not report startContainer
 // hooks that fail.
-itIsOurs("hooks: run in order, between the right operations", () =>
+itIsOursOci("hooks: run in order, between the right operations", () =>
   withRuntime((runtime) => {
     const log = path.join(runtime.directory, "log");
     const id = runtime.create((spec) => {
@@ -62,7 +64,7 @@ itIsOurs("hooks: run in order, between the right operations", () =>
   }),
 );
 
-it("hooks: get the state on stdin, with the status and the pid of their time and place", () =>
+itOci("hooks: get the state on stdin, with the status and the pid of their time and place", () =>
   withRuntime((runtime) => {
     const id = runtime.create((spec) => {
       const directory = shared(runtime, spec);
@@ -88,7 +90,8 @@ it("hooks: get the state on stdin, with the status and the pid of their time and
     });
     expect(states["poststop"]?.status).toBe("stopped");
     expect(states["prestart"]?.pid).toBe(pid);
-  }));
+  }),
+);
 
 itIsOurs("hooks: poststart hooks see a running container", () =>
   withRuntime((runtime) => {
@@ -103,7 +106,7 @@ itIsOurs("hooks: poststart hooks see a running container", () =>
   }),
 );
 
-it("hooks: run in the runtime's or the container's namespaces, before and after the root has changed", () =>
+itOci("hooks: run in the runtime's or the container's namespaces, before and after the root has changed", () =>
   withRuntime((runtime) => {
     const bundle = runtime.bundle((spec) => {
       const directory = shared(runtime, spec);
@@ -124,9 +127,10 @@ it("hooks: run in the runtime's or the container's namespaces, before and after 
       expect([name, net]).toEqual([name, isOutside(name) ? outside : inside]);
       expect([name, root]).toEqual([name, name === "startContainer" ? undefined : "host"]);
     }
-  }));
+  }),
+);
 
-it("hooks: get their own arguments, argv[0] too, and their own environment", () =>
+itOci("hooks: get their own arguments, argv[0] too, and their own environment", () =>
   withRuntime((runtime) => {
     const id = runtime.create((spec) => {
       const directory = shared(runtime, spec);
@@ -150,7 +154,8 @@ it("hooks: get their own arguments, argv[0] too, and their own environment", () 
         .filter((line) => line !== "" && !/^(PWD|SHLVL|_|OLDPWD|PATH)=/.test(line));
       expect([name, ...variables.toSorted()]).toEqual([name, "AND=that", "ONLY=this"]);
     }
-  }));
+  }),
+);
 
 for (const name of ["prestart", "createRuntime", "createContainer"] as const) {
   it(`hooks: a failing ${name} hook fails create, and nothing is left`, () =>

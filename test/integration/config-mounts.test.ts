@@ -19,7 +19,9 @@ import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const itIsOurs = requires("root", "busybox", "cloche");
+const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 /** Since Linux 6.3 a tmpfs, which /tmp may be, can be id-mapped. */
 const [major = 0, minor = 0] = os
@@ -27,6 +29,7 @@ const [major = 0, minor = 0] = os
   .split(".")
   .map((part) => Number.parseInt(part, 10));
 const itMapsIds = major > 6 || (major === 6 && minor >= 3) ? itIsOurs : test.skip;
+const itMapsIdsOci = major > 6 || (major === 6 && minor >= 3) ? itIsOursOci : test.skip;
 
 /** Options of the mount at `where`, out of a mountinfo: those of the mount, of its propagation, of its file system. */
 function mountAt(mountinfo: string, where: string): { mount: string[]; tags: string; type: string; super: string[] } {
@@ -84,7 +87,7 @@ for (const [option, wanted] of [
     }));
 }
 
-it("mounts: options that take others back", () =>
+itOci("mounts: options that take others back", () =>
   withRuntime((runtime) => {
     const info = mountinfo(runtime, (spec) => {
       const options = ["ro", "nosuid", "nodev", "noexec", "noatime", "rw", "suid", "dev", "exec", "atime"];
@@ -93,7 +96,8 @@ it("mounts: options that take others back", () =>
     });
     expect(mountAt(info, "/a").mount).toEqual(["rw", "relatime"]);
     expect(mountAt(info, "/b").mount).toEqual(["rw"]);
-  }));
+  }),
+);
 
 itIsOurs("mounts: options of the file system: sync, dirsync, lazytime, mand, iversion, and its own", () =>
   withRuntime((runtime) => {
@@ -136,7 +140,7 @@ itIsOurs("mounts: nosymfollow", () =>
   }),
 );
 
-itIsOurs("mounts: recursive options reach what is mounted below, the others do not", () =>
+itIsOursOci("mounts: recursive options reach what is mounted below, the others do not", () =>
   withRuntime((runtime) => {
     const directory = source(runtime);
     const info = withTmpfs(path.join(directory, "sub"), () =>
@@ -367,7 +371,7 @@ for (const [option, wanted] of [
     }));
 }
 
-it("mounts: rshared passes mounts on in both directions, rslave in one, rprivate in none", () =>
+itOci("mounts: rshared passes mounts on in both directions, rslave in one, rprivate in none", () =>
   withRuntime((runtime) => {
     const directory = source(runtime);
     withTmpfs(
@@ -406,9 +410,10 @@ it("mounts: rshared passes mounts on in both directions, rslave in one, rprivate
       },
       "shared",
     );
-  }));
+  }),
+);
 
-itMapsIds("mounts: idmap shifts a bind mount's ids by the mount's own mappings, or the container's", () =>
+itMapsIdsOci("mounts: idmap shifts a bind mount's ids by the mount's own mappings, or the container's", () =>
   withRuntime((runtime) => {
     const directory = source(runtime);
     chownSync(path.join(directory, "file"), 1000, 2000);
@@ -452,7 +457,7 @@ itMapsIds("mounts: idmap by the mappings of a user namespace that is joined", ()
   }),
 );
 
-itMapsIds("mounts: the mappings of a new file system", () =>
+itMapsIdsOci("mounts: the mappings of a new file system", () =>
   withRuntime((runtime) => {
     const output = sh(runtime, "stat -c %u:%g /data", (spec) => {
       const uidMappings = [{ containerID: 0, hostID: 5000, size: 1 }];

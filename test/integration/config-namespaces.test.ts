@@ -10,6 +10,7 @@ import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
 const itIsOurs = requires("root", "busybox", "cloche");
+const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 const FILES: Record<NamespaceType, string> = {
   cgroup: "cgroup",
@@ -122,7 +123,7 @@ it("linux.namespaces: pid of the host; what the container leaves running ends wi
     await waitFor("the child is gone", () => !readdirSync("/proc").includes(child));
   }));
 
-itIsOurs("linux.namespaces: mount of the host leaves the host's mounts alone", () =>
+itIsOursOci("linux.namespaces: mount of the host leaves the host's mounts alone", () =>
   withRuntime((runtime) => {
     const before = mountsOf("self", runtime.word);
     const directory = path.join(runtime.directory, "inside-only");
@@ -148,7 +149,7 @@ itIsOurs("linux.namespaces: mount of the host leaves the host's mounts alone", (
   }),
 );
 
-itIsOurs("linux.namespaces: mount of another process, by path, whose mounts stay as they are", () =>
+itIsOursOci("linux.namespaces: mount of another process, by path, whose mounts stay as they are", () =>
   withRuntime(async (runtime) => {
     const holder = spawn("unshare", ["--mount", "sleep", "61"], { stdio: "ignore" });
     const pid = holder.pid ?? 0;

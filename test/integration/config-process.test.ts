@@ -10,6 +10,7 @@ import { withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
 const itIsOurs = requires("root", "busybox", "cloche");
+const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 it("process.user: uid, gid, additional groups and umask", () =>
   withRuntime((runtime) => {
@@ -24,7 +25,7 @@ it("process.user.umask: 0022 when it is not there", () =>
     expect(sh(runtime, "umask")).toBe("0022\n");
   }));
 
-itIsOurs("process.user: ids beyond 2^31", () =>
+itIsOursOci("process.user: ids beyond 2^31", () =>
   withRuntime((runtime) => {
     const output = sh(runtime, "id -u; id -g", (spec) => {
       spec.process.user = { uid: 4294967294, gid: 4294967293 };
@@ -244,7 +245,7 @@ itIsOurs(`process.oomScoreAdj: a lower one ${mayRaise ? "is set" : "is refused w
 /** Where the kernel shares real-time out among cgroups, a new cgroup has none until it is given some. */
 const sharesRealtime = existsSync("/sys/fs/cgroup/cpu/cpu.rt_runtime_us");
 
-itIsOurs("process.scheduler: policy, nice value, priority and flags", () =>
+itIsOursOci("process.scheduler: policy, nice value, priority and flags", () =>
   withRuntime((runtime) => {
     // Fields 19, 40 and 41: nice value, real-time priority, policy (proc_pid_stat(5)).
     const read = (scheduler: Scheduler, isRealtime = false) =>
@@ -262,7 +263,7 @@ itIsOurs("process.scheduler: policy, nice value, priority and flags", () =>
   }),
 );
 
-itIsOurs("process.ioPriority: class and priority", () =>
+itIsOursOci("process.ioPriority: class and priority", () =>
   withRuntime((runtime) => {
     const read = (name: string, priority: number) =>
       sh(runtime, "ionice -p 1", (spec) => {

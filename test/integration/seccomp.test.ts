@@ -9,6 +9,7 @@ import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const docker = requires("root", "busybox", "go");
 const POLLIN = 1;
 const SOCK_CLOEXEC = 0o2000000;
@@ -38,14 +39,15 @@ for (const noNewPrivileges of [true, false]) {
     }));
 }
 
-it("seccomp: without a profile nothing is filtered, with one it is seen in /proc/self/status", () =>
+itOci("seccomp: without a profile nothing is filtered, with one it is seen in /proc/self/status", () =>
   withRuntime((runtime) => {
     expect(runUnder(runtime, denyMkdir, "grep ^Seccomp: /proc/self/status").stdout).toBe("Seccomp:\t2\n");
     const bundle = runtime.bundle((spec) => {
       spec.process.args = ["grep", "^Seccomp:", "/proc/self/status"];
     });
     expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("Seccomp:\t0\n");
-  }));
+  }),
+);
 
 it("seccomp: exec'd processes are filtered, too", () =>
   withRuntime((runtime) => {

@@ -8,7 +8,9 @@ import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const itCloche = requires("root", "busybox", "cloche");
+const itClocheOci = requires("root", "busybox", "cloche", "oci");
 
 /** CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE: those of the default bundle. */
 const DEFAULT_CAPABILITIES = (1n << 5n) | (1n << 10n) | (1n << 29n);
@@ -29,7 +31,7 @@ const SECCOMP = {
   syscalls: [{ names: ["swapon"], action: "SCMP_ACT_ERRNO" as const }],
 };
 
-it("running: ids, groups, capabilities, no_new_privs, seccomp, oom_score_adj as config.json says", () =>
+itOci("running: ids, groups, capabilities, no_new_privs, seccomp, oom_score_adj as config.json says", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       spec.process.args = ["sleep", "60"];
@@ -60,7 +62,8 @@ it("running: ids, groups, capabilities, no_new_privs, seccomp, oom_score_adj as 
       capabilities: { inheritable: 0n, permitted: 0n, effective: 0n, bounding: 0x21n, ambient: 0n },
     });
     expect(view.session).toBe(view.pid);
-  }));
+  }),
+);
 
 it("running: root of the container has the capabilities that it was given and no others", () =>
   withRuntime(async (runtime) => {
@@ -108,7 +111,7 @@ it("running: the environment is config.json's and HOME, nothing of the caller's"
     expect(viewProcess(await runningPid(runtime, id)).environment).toEqual(["ONE=1", "PATH=/bin", "HOME=/root"]);
   }));
 
-it("running: each namespace that was asked for is new, all others are the caller's", () =>
+itOci("running: each namespace that was asked for is new, all others are the caller's", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       spec.process.args = ["sleep", "60"];
@@ -119,9 +122,10 @@ it("running: each namespace that was asked for is new, all others are the caller
     const { namespaces } = viewProcess(await runningPid(runtime, id));
     for (const type of ["pid", "mnt", "ipc", "cgroup"] as const) expect(namespaces[type]).not.toBe(own(type));
     for (const type of ["net", "uts", "user", "time"] as const) expect(namespaces[type]).toBe(own(type));
-  }));
+  }),
+);
 
-it("running: the mount table is the container's alone: its root on top, nothing of the host's root left", () =>
+itOci("running: the mount table is the container's alone: its root on top, nothing of the host's root left", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       spec.process.args = ["sleep", "60"];
@@ -141,7 +145,8 @@ it("running: the mount table is the container's alone: its root on top, nothing 
     // No mount of the container's belongs to a peer group of the host's: "shared:N" would.
     expect(mounts.filter((line) => line.includes(" shared:"))).toEqual([]);
     expect(fields[0]?.[3]).toEndWith("/rootfs");
-  }));
+  }),
+);
 
 it("running: in its cgroups from its first moment on", () =>
   withRuntime(async (runtime) => {
@@ -154,32 +159,35 @@ it("running: in its cgroups from its first moment on", () =>
     expect(viewProcess(await runningPid(runtime, id)).cgroups).toEqual(created);
   }));
 
-itCloche("created: inside already, as its user, closed to its user, with sockets and the signal descriptor only", () =>
-  withRuntime((runtime) => {
-    const id = runtime.create((spec) => {
-      spec.process.args = ["sleep", "60"];
-      spec.process.user = { uid: 1001, gid: 1002 };
-      spec.linux.sysctl = { "net.ipv4.ip_forward": "0" };
-    });
-    const { pid } = runtime.state(id);
-    const view = viewProcess(pid);
-    expect(view).toMatchObject({
-      name: "cloche-init",
-      environment: [],
-      uids: [1001, 1001, 1001, 1001],
-      threads: 1,
-      terminal: 0,
-    });
-    for (const type of ["pid", "mnt", "net", "ipc", "uts"] as const) expect(view.namespaces[type]).not.toBe(own(type));
-    const beyondStdio = Object.entries(view.fds).filter(([fd]) => Number(fd) > 2);
-    // No directory among them: one would be a way out of the root.
-    for (const [, link] of beyondStdio) expect(link).toMatch(/^(socket:\[\d+\]|anon_inode:\[signalfd\])$/);
-    expect(isOpenToItsUser(pid)).toBe(false);
-    expect(readlinkSync(`/proc/${pid}/exe`)).not.toContain(runtime.word);
-  }),
+itClocheOci(
+  "created: inside already, as its user, closed to its user, with sockets and the signal descriptor only",
+  () =>
+    withRuntime((runtime) => {
+      const id = runtime.create((spec) => {
+        spec.process.args = ["sleep", "60"];
+        spec.process.user = { uid: 1001, gid: 1002 };
+        spec.linux.sysctl = { "net.ipv4.ip_forward": "0" };
+      });
+      const { pid } = runtime.state(id);
+      const view = viewProcess(pid);
+      expect(view).toMatchObject({
+        name: "cloche-init",
+        environment: [],
+        uids: [1001, 1001, 1001, 1001],
+        threads: 1,
+        terminal: 0,
+      });
+      for (const type of ["pid", "mnt", "net", "ipc", "uts"] as const)
+        expect(view.namespaces[type]).not.toBe(own(type));
+      const beyondStdio = Object.entries(view.fds).filter(([fd]) => Number(fd) > 2);
+      // No directory among them: one would be a way out of the root.
+      for (const [, link] of beyondStdio) expect(link).toMatch(/^(socket:\[\d+\]|anon_inode:\[signalfd\])$/);
+      expect(isOpenToItsUser(pid)).toBe(false);
+      expect(readlinkSync(`/proc/${pid}/exe`)).not.toContain(runtime.word);
+    }),
 );
 
-itCloche("created: root of a container is closed to root of the container too", () =>
+itClocheOci("created: root of a container is closed to root of the container too", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       spec.process.args = ["sleep", "60"];
@@ -262,7 +270,7 @@ for (const noNewPrivileges of [true, false]) {
   );
 }
 
-itCloche("a createContainer hook, whose file is the host's, is not: it has the rights to set things up", () =>
+itClocheOci("a createContainer hook, whose file is the host's, is not: it has the rights to set things up", () =>
   withRuntime((runtime) => {
     const out = path.join(runtime.directory, "hook");
     const bundle = runtime.bundle((spec) => {

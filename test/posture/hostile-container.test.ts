@@ -13,6 +13,7 @@ import { type Result, type Runtime, waitFor, withRuntime } from "../helpers/runt
 
 const it = requires("root", "busybox", "cloche");
 const itCgroup1 = requires("root", "busybox", "cloche", "cgroup1");
+const itCgroup1Oci = requires("root", "busybox", "cloche", "cgroup1", "oci");
 
 const TIMEOUT_MS = 10_000;
 
@@ -176,7 +177,7 @@ function ownCgroups(spec: BundleSpec): void {
   spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw"] });
 }
 
-itCgroup1("a container that freezes itself: exec is refused in time, kill and delete --force work", () =>
+itCgroup1Oci("a container that freezes itself: exec is refused in time, kill and delete --force work", () =>
   withRuntime(async (runtime) => {
     const id = await hostile(runtime, ": > /ready; echo FROZEN > /sys/fs/cgroup/freezer/freezer.state", ownCgroups);
     const { pid } = runtime.state(id);

@@ -23,6 +23,7 @@ import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
+const itOci = requires("root", "busybox", "oci");
 const itCloche = requires("root", "busybox", "cloche");
 const itRace = requires("root", "busybox", "gcc");
 
@@ -332,11 +333,12 @@ itCloche(
     }),
 );
 
-it("neighbour: with a /dev of its own, devices and the terminal are the container's", () =>
+itOci("neighbour: with a /dev of its own, devices and the terminal are the container's", () =>
   withRuntime((runtime) => {
     const bundle = runtime.bundle((spec) => {
       spec.process.args = ["sh", "-c", "stat -c '%t:%T %a %U' /dev/null /dev/full; readlink /dev/ptmx"];
     });
     symlinkSync("/etc/passwd", path.join(bundle, "rootfs/dev/null"));
     expect(runtime.ok(["run", "--bundle", bundle, runtime.id()])).toBe("1:3 666 root\n1:7 666 root\npts/ptmx\n");
-  }));
+  }),
+);

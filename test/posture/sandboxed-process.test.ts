@@ -126,6 +126,11 @@ it("sandboxed: no_new_privs is left out only where config.json says false, and t
       spec.process.noNewPrivileges = false;
     });
     expect(without).toContain("NoNewPrivs: 0 Seccomp_filters: 1");
+    const annotated = read((spec) => {
+      delete spec.process.noNewPrivileges;
+      spec.annotations = { "dev.cloche.no-new-privileges": "false" };
+    });
+    expect(annotated).toContain("NoNewPrivs: 0 Seccomp_filters: 1");
     expect(without).toContain("CapEff: 0000000020000420");
   }));
 
