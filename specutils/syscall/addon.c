@@ -516,9 +516,28 @@ static napi_value stop_following(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* Removes every variable whose name begins with `prefix`. */
+static void forget_variables(const char *prefix) {
+  const size_t length = strlen(prefix);
+  char name[256];
+  char **entry = environ;
+
+  while (entry != NULL && *entry != NULL) {
+    const size_t name_length = strcspn(*entry, "=");
+    if (strncmp(*entry, prefix, length) != 0 || name_length >= sizeof(name)) {
+      entry++;
+      continue;
+    }
+    memcpy(name, *entry, name_length);
+    name[name_length] = '\0';
+    (void)unsetenv(name); /* closes the gap: the next one is here now */
+  }
+}
+
 /*
  * The compiled cloche has this file loaded at its start, before main (scripts/link-addon.ts), because its JavaScript engine takes
- * its options from the environment alone. A command is over before compiled code would pay: making room for it and starting the
+ * its options from the environment alone. What the caller's environment says to the engine is forgotten: BUN_OPTIONS and
+ * BUN_INSPECT_PRELOAD run other code, BUN_BE_BUN makes cloche another program, and sudo may be told to keep them. A command is over before compiled code would pay: making room for it and starting the
  * threads of the compilers is a fifth of a short call (docs/PERFORMANCE.md). A gofer lives long, and keeps the compilers.
  */
 __attribute__((constructor)) static void choose_engine_options(int argc, char **argv) {
@@ -531,6 +550,7 @@ __attribute__((constructor)) static void choose_engine_options(int argc, char **
   /* Under Bun or Node the engine has begun long ago, and its environment is not ours. */
   if (name == NULL || strcmp(name, "/cloche") != 0)
     return;
+  forget_variables("BUN_");
   for (int index = 1; index < argc; index++) {
     if (strcmp(argv[index], "gofer") == 0)
       return;

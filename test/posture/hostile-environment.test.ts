@@ -1,7 +1,6 @@
 /**
- * The environment. The caller's is trusted like its PATH and its LD_PRELOAD: it can make any program of the caller's run other
- * code, this one too (BUN_OPTIONS, BUN_INSPECT_PRELOAD, BUN_BE_BUN). What must hold is that nothing of it reaches further, into processes that
- * are started on somebody else's behalf, and that what Node would obey is ignored.
+ * The environment. The caller's is trusted like its PATH and its LD_PRELOAD. What must hold is that nothing of it reaches further,
+ * into processes that are started on somebody else's behalf, and that what Node and Bun would obey is ignored.
  */
 import { expect } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -102,6 +101,10 @@ it("what Node and Bun's tools would load because of a variable is not loaded", (
       { NODE_PATH: runtime.directory },
       { BUN_PRELOAD: evil },
       { BUN_INSPECT: "ws://127.0.0.1:1/" },
+      { BUN_INSPECT_PRELOAD: evil },
+      { BUN_OPTIONS: `--preload=${evil}` },
+      { BUN_BE_BUN: "1" },
+      { BUN_JSC_dumpOptions: "2" },
       { BUN_CONFIG_FILE: evil },
       { NODE_CHANNEL_FD: "0" },
     ]) {
