@@ -6,7 +6,7 @@ import type { HostView } from "../sandbox/isolation/spec.ts";
 import type { Device } from "../specutils/spec.ts";
 
 export function hostView(): HostView {
-  return { kernel: kernelVersion(release()), look, openNode, mountsBelow };
+  return { kernel: kernelVersion(release()), look, openNode, isOwnNamespace, mountsBelow };
 }
 
 /** Major and minor number of a release such as `6.18.44-generic`. */
@@ -50,6 +50,16 @@ function isOpen(path: string, { type, major = 0, minor = 0 }: Device): boolean {
   return (
     stats !== undefined && isType === true && stats.rdev === makeDevice(major, minor) && (stats.mode & 0o006) !== 0
   );
+}
+
+/** Namespaces are files of one file system, and differ by their number. */
+function isOwnNamespace(path: string): boolean {
+  try {
+    const { ino } = statSync(path);
+    return ["pid", "net", "ipc"].some((name) => statSync(`/proc/self/ns/${name}`).ino === ino);
+  } catch {
+    return false; // joining it says why it cannot be
+  }
 }
 
 function mountsBelow(path: string): string[] {

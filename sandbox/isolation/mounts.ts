@@ -42,14 +42,16 @@ function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, foun
 }
 
 /** A new file system. Those of the kernel belong to a namespace, and may be mounted by who owns that. */
-function newMount({ spec }: SandboxedInput, mount: Mount, index: number): Mount {
+function newMount({ spec, host }: SandboxedInput, mount: Mount, index: number): Mount {
   const { type = "", options = [] } = mount;
   if (!USER_MOUNTABLE.has(type)) {
     throw new UnsupportedError(
       `mounts[${index}].type: ${JSON.stringify(type)} cannot be mounted in a sandbox: mount it on the host and bind it, or use --isolation oci`,
     );
   }
-  if (type === "proc" && namespaceChoice(spec.linux, "pid").kind === "host") {
+  const pid = namespaceChoice(spec.linux, "pid");
+  const isHosts = pid.kind === "host" || (pid.kind === "path" && host.isOwnNamespace(pid.path));
+  if (type === "proc" && isHosts) {
     return { ...mount, type: "bind", source: "/proc", options: ["bind", ...options, ...CLOSED] };
   }
   // The host's devices, or those of somebody else's network: to look at.

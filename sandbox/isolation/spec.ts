@@ -31,6 +31,8 @@ export interface HostView {
   look(path: string): { kind: "directory" | "node" | "other"; mode: number; magic: number } | undefined;
   /** A node of the host for a device, at `path` or wherever it is; undefined if there is none that everybody may open. */
   openNode(device: Device): string | undefined;
+  /** Whether a path leads to a namespace that we are in. */
+  isOwnNamespace(path: string): boolean;
   /** The paths of all mounts below a directory. */
   mountsBelow(path: string): readonly string[];
 }
@@ -89,7 +91,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     gidMappings: mappings(range.gid),
     devices,
   };
-  warnAboutHost(inside, warnings);
+  warnAboutHost(inside, input.host, warnings);
   const { mounts, root, served } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
   return {
     spec: { ...names, ...(process && { process }), mounts: [...(mounts ?? []), ...binds], linux: inside },
@@ -167,7 +169,9 @@ function openDevices(
   host: HostView,
   warnings: string[],
 ): { devices: Device[]; binds: Mount[] } {
-  const found = devices.map((device) => ({ device, node: device.type === "p" ? device.path : host.openNode(device) }));
+  // That of the container's own terminals is made with them.
+  const wanted = devices.filter(({ path }) => path !== "/dev/ptmx");
+  const found = wanted.map((device) => ({ device, node: device.type === "p" ? device.path : host.openNode(device) }));
   const closed = found.filter(({ node }) => node === undefined).map(({ device }) => JSON.stringify(device.path));
   if (closed.length > 0) {
     const [named, others] = [closed.slice(0, 3), closed.length - 3];
@@ -185,8 +189,11 @@ function openDevices(
 }
 
 /** One line each for what is shared with the host and cannot be used as its root. */
-function warnAboutHost(linux: Linux, warnings: string[]): void {
-  const isHost = (type: "network" | "pid" | "ipc") => namespaceChoice(linux, type).kind === "host";
+function warnAboutHost(linux: Linux, host: HostView, warnings: string[]): void {
+  const isHost = (type: "network" | "pid") => {
+    const choice = namespaceChoice(linux, type);
+    return choice.kind === "host" || (choice.kind === "path" && host.isOwnNamespace(choice.path));
+  };
   if (isHost("network")) {
     warnings.push("linux.namespaces: in the host's network the container has no rights: no low ports, no raw sockets");
   }

@@ -348,7 +348,8 @@ it("sandboxed: host network, pid, ipc, uts and cgroup namespaces work, and give 
         "ls -d /proc/1 /sys/class/net/lo; ip link set lo mtu 1400; kill -0 1; cat /proc/1/environ; hostname x; nc -l -p 1 -w 1; ping -c1 127.0.0.1; echo 1 > /proc/sys/kernel/panic; touch /sys/x",
       ];
       spec.process.capabilities = { bounding: all, effective: all, permitted: all };
-      spec.linux.namespaces = [{ type: "mount" }];
+      // As an engine names the host's: without an entry, or by a path.
+      spec.linux.namespaces = [{ type: "mount" }, { type: "pid", path: `/proc/${process.pid}/ns/pid` }];
       spec.linux.readonlyPaths = [];
       delete spec.hostname;
     });
@@ -370,6 +371,7 @@ it("sandboxed: of the host's devices those open to everybody are there, and one 
       spec.linux.devices = [
         { type: "b", path: "/dev/vda", major: 254, minor: 0 },
         { type: "c", path: "/dev/full", major: 1, minor: 7 },
+        { type: "c", path: "/dev/ptmx", major: 5, minor: 2 },
         { type: "c", path: "/dev/sub/mine", major: 1, minor: 5 },
         { type: "p", path: "/dev/zero2" },
       ];
