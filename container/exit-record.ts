@@ -1,6 +1,7 @@
 /**
  * How a container's process ended, as the sandbox process writes it down: one line, because it is written by C.
  *
+ *     (an empty line: the space of what follows, taken by `create`, so that a disk that is full later does not matter)
  *     exited <code> <nanoseconds since 1970>
  *     signaled <signal> <nanoseconds since 1970>
  *
@@ -31,9 +32,12 @@ export function readExitRecord(path: string): ExitRecord | undefined {
   }
 }
 
-/** Parses the first line of an exit file; undefined when it is not complete or not in the form above. */
+/** What `create` writes into the exit file: the file system then has the block or page into which the line goes. */
+export const EXIT_FILE_START = "\n";
+
+/** Parses the text of an exit file; undefined when it is not complete or not in the form above. */
 export function parseExitRecord(text: string): ExitRecord | undefined {
-  const match = /^(exited|signaled|gofer) (\d{1,3}) (\d{1,20})\n/.exec(text);
+  const match = /^\n?(exited|signaled|gofer) (\d{1,3}) (\d{1,20})\n/.exec(text);
   if (match?.[2] === undefined || match[3] === undefined) return undefined;
   const at = formatTime(BigInt(match[3]));
   if (match[1] === "exited") return { exitCode: Number(match[2]), at };
@@ -75,7 +79,7 @@ export function explainExit(exit: ExitRecord, record: SavedContainer, exitFile: 
  */
 function wasSandboxKilled({ sandbox, ownPidNamespace }: SavedContainer, exitFile: string): boolean {
   if (!ownPidNamespace || sandbox === undefined || isExecuting(sandbox)) return false;
-  return statSync(exitFile, { throwIfNoEntry: false })?.size === 0;
+  return statSync(exitFile, { throwIfNoEntry: false })?.size === EXIT_FILE_START.length;
 }
 
 /**

@@ -4,7 +4,7 @@
  * In order: check and plan; write the record down; start the helper; answer it (cgroup, mappings, hooks, terminal); write
  * down that the container is created. Whatever fails undoes what came before, and only that.
  */
-import { closeSync, openSync, rmdirSync } from "node:fs";
+import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
 import { reapEnded } from "../sandbox/children.ts";
@@ -34,6 +34,7 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
 import { passwdOf, programEnvironment } from "./environment.ts";
+import { EXIT_FILE_START } from "./exit-record.ts";
 import type { ServedMounts } from "./gofer.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
@@ -166,6 +167,7 @@ class Making {
     try {
       const exitFd = openSync(exitPath(root, sandboxId, id), "ax", 0o600);
       opened.push(exitFd);
+      writeSync(exitFd, EXIT_FILE_START);
       let startFd: number | undefined;
       if (startSocket !== undefined) {
         this.#undo.push(() => removeFile(startSocket));

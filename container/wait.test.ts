@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { processRef } from "../specutils/process-ref.ts";
+import { isAlive, processRef } from "../specutils/process-ref.ts";
 import { spawnHelper, waitPid } from "../specutils/syscall.ts";
 import { exitPath } from "../statefile/names.ts";
+import { EXIT_FILE_START } from "./exit-record.ts";
 import { listContainers } from "./list.ts";
 import { processesOf } from "./ps.ts";
 import { stateOfContainer } from "./state.ts";
@@ -48,6 +49,26 @@ test("wait returns the exit code of a process that nobody has waited for", async
   expect(await exitCode("c1")).toBe(6);
   waitPid(pid);
   expect(await exitCode("c1")).toBe(6);
+});
+
+test("state blames the sandbox process only if it has written nothing, and holds the container's pid namespace", async () => {
+  const pid = spawnHelper("/bin/sh", ["sh", "-c", "kill -9 $$"], [], []);
+  const process = processRef(pid) ?? gone;
+  while (isAlive(process)) await Bun.sleep(1);
+  const cases = [
+    ["c1", EXIT_FILE_START, true, gone],
+    ["c2", EXIT_FILE_START, false, gone],
+    ["c3", `${EXIT_FILE_START}ended 0 1\n`, true, gone],
+    ["c4", EXIT_FILE_START, true, host.start().ref],
+  ] as const;
+  for (const [id, text, ownPidNamespace, sandbox] of cases) {
+    await host.container(id, { process, sandbox, ownPidNamespace });
+    writeFileSync(exitPath(host.context.root, id, id), text);
+  }
+  const exits = await Promise.all(cases.map(async ([id]) => (await stateOfContainer(host.context, id)).exit));
+  waitPid(pid);
+  expect(exits.map((exit) => exit?.signal)).toEqual([9, 9, 9, 9]);
+  expect(exits.map((exit) => exit?.reason)).toEqual(["sandbox-ended", undefined, undefined, undefined]);
 });
 
 test("wait does not invent an exit code that nobody has seen", async () => {

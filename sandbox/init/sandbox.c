@@ -75,7 +75,7 @@ static void record_exit(int record_fd, int pidfd, bool gofer_ended) {
     length = snprintf(line, sizeof(line), "signaled %d %llu\n", WTERMSIG(info.exit_code), at);
   else
     length = snprintf(line, sizeof(line), "exited %d %llu\n", WEXITSTATUS(info.exit_code), at);
-  /* One write of a short line: it is there whole or not at all. If the disk is full the status is unknown, not wrong. */
+  /* One write of a short line: it is there whole or not at all. The file has had the space for it since `create`. */
   if (length > 0 && write(record_fd, line, (size_t)length) < 0)
     _exit(EXIT_PLAN);
 }

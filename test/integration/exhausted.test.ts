@@ -4,7 +4,17 @@
  */
 import { afterAll, beforeAll, expect } from "bun:test";
 import { execFileSync, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import path from "node:path";
 import { isFrozen } from "../../sandbox/cgroups/freeze.ts";
 import { statePath } from "../../statefile/names.ts";
@@ -204,6 +214,27 @@ for (const [name, { impose, reason, works }] of Object.entries(CONDITIONS)) {
       expect(run(scene, ["list", "--quiet"]).exitCode).toBe(0);
     }));
 }
+
+it("a full disk: how a container ends is known all the same", () =>
+  withScene(async (scene) => {
+    const { runtime, root } = scene;
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["sh", "-c", "until [ -e /dev/shm/go ]; do sleep 0.02; done; exit 7"];
+    });
+    const id = runtime.id();
+    runtime.ok(["run", "--detach", "--bundle", bundle, id], { root });
+    const { sandbox } = JSON.parse(readFileSync(statePath(root, id, id), "utf8"));
+    fill(root);
+    runtime.ok(["exec", id, "touch", "/dev/shm/go"], { root });
+    // Nobody looks before the container process has been waited for, which is what the sandbox process waits for.
+    await waitFor("its sandbox process has ended", () => {
+      reapOrphans();
+      return !existsSync(`/proc/${sandbox.pid}`);
+    });
+    expect(JSON.parse(run(scene, ["state", id]).stdout).exit).toMatchObject({ exitCode: 7 });
+    expect(run(scene, ["wait", id]).stdout).toBe("7\n");
+    expect(run(scene, ["delete", id]).exitCode).toBe(0);
+  }));
 
 it("no more files may be opened: each command works or says so, and changes nothing then", () =>
   withScene((scene) => {

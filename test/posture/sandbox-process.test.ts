@@ -137,7 +137,7 @@ it("survives being stopped and continued under its filter, and still records how
     runtime.ok(["kill", id, "KILL"]);
     const record = path.join(runtime.root, `${id}_${id}.exit`);
     await waitFor("the end is written down", () => readFileSync(record, "utf8") !== "");
-    expect(readFileSync(record, "utf8")).toMatch(/^(signaled 9|ended 0) \d+\n$/);
+    expect(readFileSync(record, "utf8")).toMatch(/^\n(signaled 9|ended 0) \d+\n$/);
   }));
 
 itTraced("makes no system call, while the container runs and at its end, beyond those of its filter", () =>
