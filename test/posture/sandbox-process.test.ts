@@ -136,7 +136,7 @@ it("survives being stopped and continued under its filter, and still records how
     }
     runtime.ok(["kill", id, "KILL"]);
     const record = path.join(runtime.root, `${id}_${id}.exit`);
-    await waitFor("the end is written down", () => readFileSync(record, "utf8") !== "");
+    await waitFor("the end is written down", () => readFileSync(record, "utf8").trim() !== "");
     expect(readFileSync(record, "utf8")).toMatch(/^\n(signaled 9|ended 0) \d+\n$/);
   }));
 
