@@ -16,7 +16,7 @@ const SAME_COST = 1.1;
 export function verdictsOf(result: Result): Verdict[] {
   const ratio = (what: string, peer: string, limit: number): Verdict => ({
     budget: `${what}: cloche / ${peer}`,
-    value: ratioOf(result, what, peer),
+    value: ratioOf(result.times, what, peer),
     limit,
     unit: "ratio",
   });

@@ -4,7 +4,7 @@
  * The bench is alone in its PID namespace, so that every process that comes up belongs to the container just started.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { type Peer, timeMs } from "./peers.ts";
+import { measure, type Peer } from "./peers.ts";
 import { spreadOf } from "./statistics.ts";
 
 /** What a runtime keeps running for one container. */
@@ -43,7 +43,7 @@ export function measureIdle(
         // No id is the beginning of another: runsc takes that for ambiguous.
         const id = `bench-${peer.name}-i${index}z`;
         ids.push([peer, id]);
-        const ms = timeMs(peer, ["create", "--bundle", bundle, id]) + timeMs(peer, ["start", id]);
+        const ms = measure(peer, ["create", "--bundle", bundle, id]).ms + measure(peer, ["start", id]).ms;
         times.get(peer.name)?.push(ms);
         const now = pids();
         processes.get(peer.name)?.push(...now.filter((pid) => !known.has(pid)));
@@ -66,7 +66,7 @@ export function measureIdle(
       }),
     );
   } finally {
-    for (const [peer, id] of ids) timeMs(peer, ["delete", "--force", id]);
+    for (const [peer, id] of ids) measure(peer, ["delete", "--force", id]);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Times `run` and every command of a container's life, each runtime in turn at each step. */
-import { type Peer, timeMs } from "./peers.ts";
+import { measure, type Peer, type Taken } from "./peers.ts";
 import { Samples } from "./statistics.ts";
 
 export interface Bundles {
@@ -32,23 +32,37 @@ export const LIFE = ["create", "start", "state", "kill", "delete"] as const;
 /** Rounds whose times do not count: caches are filled in them. */
 const WARM_UP_ROUNDS = 2;
 
-/** Milliseconds of each command by runtime, and their sum for a life. */
-export function measureLifecycle(peers: readonly Peer[], rounds: number, bundles: Bundles): Samples {
-  const samples = new Samples();
+/** Of each command by runtime, and their sum for a life. */
+export interface LifecycleTimes {
+  /** Milliseconds until it had ended. */
+  times: Samples;
+  /** Milliseconds of processors: of use where the machine is busy. */
+  cpu: Samples;
+}
+
+export function measureLifecycle(peers: readonly Peer[], rounds: number, bundles: Bundles): LifecycleTimes {
+  const [times, cpu] = [new Samples(), new Samples()];
+  const note = (what: string, who: string, taken: Taken) => {
+    times.add(what, who, taken.ms);
+    cpu.add(what, who, taken.cpuMs);
+  };
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
-    const lives = new Map<string, number>();
+    const lives = new Map<string, Taken>();
     for (const [name, args] of STEPS) {
       for (const index of peers.keys()) {
         // Who comes first changes, as it may find caches colder than those after it.
         const peer = peers[(index + Math.max(round, 0)) % peers.length];
         if (peer === undefined) continue;
-        const ms = timeMs(peer, args(`bench-${peer.name}-${round + WARM_UP_ROUNDS}`, bundles));
+        const taken = measure(peer, args(`bench-${peer.name}-${round + WARM_UP_ROUNDS}`, bundles));
         if (round < 0) continue;
-        samples.add(name, peer.name, ms);
-        if ((LIFE as readonly string[]).includes(name)) lives.set(peer.name, (lives.get(peer.name) ?? 0) + ms);
+        note(name, peer.name, taken);
+        if ((LIFE as readonly string[]).includes(name)) {
+          const { ms, cpuMs } = lives.get(peer.name) ?? { ms: 0, cpuMs: 0 };
+          lives.set(peer.name, { ms: ms + taken.ms, cpuMs: cpuMs + taken.cpuMs });
+        }
       }
     }
-    for (const [who, ms] of lives) samples.add("life", who, ms);
+    for (const [who, taken] of lives) note("life", who, taken);
   }
-  return samples;
+  return { times, cpu };
 }

@@ -24,6 +24,8 @@ export interface Result {
   machine: Machine;
   /** Milliseconds, by what was measured and runtime. */
   times: Record<string, Record<string, Spread>>;
+  /** Milliseconds of processors; what `times` says is more to the point where the machine had nothing else to do. */
+  cpu: Record<string, Record<string, Spread>>;
   idle?: Record<string, IdleResult>;
   /** KiB, by runtime; null where no limit suffices. */
   memoryLimitKiB?: Record<string, number | null>;
@@ -49,8 +51,13 @@ function cgroupMode(): Machine["cgroups"] {
   return hasV1 ? (mounts.includes(" - cgroup2 ") ? "hybrid" : "v1") : "v2";
 }
 
-/** cloche's median by that of a peer; undefined if one of them was not measured. */
-export function ratioOf({ times }: Pick<Result, "times">, what: string, peer: string): number | undefined {
+/** cloche's median (or another quantile) by that of a peer; undefined if one of them was not measured. */
+export function ratioOf(
+  times: Result["times"],
+  what: string,
+  peer: string,
+  quantile: "median" | "low" = "median",
+): number | undefined {
   const [ours, theirs] = [times[what]?.["cloche"], times[what]?.[peer]];
-  return ours === undefined || theirs === undefined ? undefined : ours.median / theirs.median;
+  return ours === undefined || theirs === undefined ? undefined : ours[quantile] / theirs[quantile];
 }

@@ -4,21 +4,24 @@ import { type Result, ratioOf } from "./result.ts";
 
 /** The table that the bench prints: medians, quartiles in brackets, ratios to the peers. */
 export function tableOf(result: Result): string {
-  const { machine, times, idle, memoryLimitKiB } = result;
+  const { machine, times, cpu, idle, memoryLimitKiB } = result;
   const peers = Object.keys(machine.runtimes);
   const others = peers.filter((name) => name !== "cloche");
-  const rows = Object.entries(times).map(([what, row]) => [
-    what,
-    ...peers.map((peer) => {
-      const spread = row[peer];
-      return spread === undefined
-        ? "-"
-        : `${milliseconds(spread.median)} [${milliseconds(spread.low)} ${milliseconds(spread.high)}]`;
-    }),
-    ...others.map((peer) => ratioOf(result, what, peer)?.toFixed(2) ?? "-"),
-  ]);
-  const header = ["median [quartiles], ms", ...peers, ...others.map((peer) => `/ ${peer}`)];
-  const lines = [`${factsOf(result)}\n`, ...align([header, ...rows])];
+  const tableOfTimes = (title: string, values: Result["times"]) => {
+    const rows = Object.entries(values).map(([what, row]) => [
+      what,
+      ...peers.map((peer) => {
+        const spread = row[peer];
+        return spread === undefined
+          ? "-"
+          : `${milliseconds(spread.median)} [${milliseconds(spread.low)} ${milliseconds(spread.high)}]`;
+      }),
+      ...others.map((peer) => ratioOf(values, what, peer)?.toFixed(2) ?? "-"),
+    ]);
+    return align([[title, ...peers, ...others.map((peer) => `/ ${peer}`)], ...rows]);
+  };
+  const lines = [`${factsOf(result)}\n`, ...tableOfTimes("median [quartiles], ms", times)];
+  lines.push("", ...tableOfTimes("processor time, ms", cpu));
   if (idle !== undefined) {
     const titles = ["idle containers", "count", "first, ms", "last, ms", "processes", "PSS, KiB", "private, KiB"];
     const cells = Object.entries(idle).map(([name, { containers, firstMs, lastMs, memory }]) => [
