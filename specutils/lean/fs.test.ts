@@ -140,6 +140,7 @@ same("stat", (fs, at, note) => {
     stats.nlink,
     stats.mode,
     Math.abs(stats.mtimeMs - Date.now()) < 60_000,
+    Math.abs(stats.mtime.getTime() - Date.now()) < 60_000,
     stats.isFile(),
     stats.isDirectory(),
     stats.isSymbolicLink(),

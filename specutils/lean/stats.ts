@@ -28,6 +28,11 @@ export class Stats {
     this.dev = deviceNumber(view.getUint32(136, true), view.getUint32(140, true));
   }
 
+  /** For proper-lockfile, to which `statefile/lock.ts` lends lstat. */
+  get mtime(): Date {
+    return new Date(this.mtimeMs);
+  }
+
   isFile(): boolean {
     return (this.mode & S_IFMT) === 0o100000;
   }

@@ -19,7 +19,7 @@ async function whileRunning<T>(runtime: Runtime, env: Record<string, string>, lo
     await waitFor("the container runs", () => runtime.run(["state", id]).stdout.includes('"running"'));
     return look(pid);
   } finally {
-    runtime.run(["delete", "--force", id]);
+    runtime.run(["kill", id, "KILL"]);
     await ended;
   }
 }
