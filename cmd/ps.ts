@@ -1,6 +1,5 @@
 /** `cloche ps`: the processes of a container, by their pids on the host. */
 
-import { spawnSync } from "node:child_process";
 import { ClocheError, UsageError } from "../specutils/errors.ts";
 import { command } from "./command.ts";
 import { print, printJson } from "./output.ts";
@@ -27,12 +26,13 @@ export default command({
       printJson(pids);
     } else {
       const options = args.slice(1);
-      print(selectRows(runPs(options.length > 0 ? options : ["-ef"]), new Set(pids)));
+      print(selectRows(await runPs(options.length > 0 ? options : ["-ef"]), new Set(pids)));
     }
   },
 });
 
-function runPs(options: readonly string[]): string {
+async function runPs(options: readonly string[]): Promise<string> {
+  const { spawnSync } = await import("node:child_process");
   const result = spawnSync("ps", options, {
     encoding: "utf8",
     maxBuffer: Number.POSITIVE_INFINITY,

@@ -1,6 +1,5 @@
 /** `exec`: another process inside a container (runc's `exec`). */
 import { closeSync } from "node:fs";
-import { constants } from "node:os";
 import { isFrozen } from "../sandbox/cgroups/freeze.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
@@ -10,10 +9,10 @@ import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { readConfig, readProcess } from "../specutils/config.ts";
-import { ClocheError, messageOf, SyscallError, UsageError } from "../specutils/errors.ts";
-import { isAlive, processRef } from "../specutils/process-ref.ts";
+import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
+import { processRef } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
-import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
+import { forwardSignals } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
@@ -25,6 +24,7 @@ import { checkPreserved, checkTerminal, seccompCache } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { waitFor } from "./run.ts";
 import { sendListener } from "./seccomp-listener.ts";
+import { openPidfd } from "./signal-process.ts";
 import { checkAllowed, isAllowed, refusal } from "./status.ts";
 import { readRecord } from "./store.ts";
 import { giveStreams } from "./streams.ts";
@@ -130,20 +130,15 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
 }
 
 /** A pidfd that stands for the container process from now on. @throws StatusError when that has ended */
-function openContainerProcess(record: SavedContainer): { pid: number; pidfd: number } {
-  const { id, process } = record;
+function openContainerProcess({ id, process }: SavedContainer): { pid: number; pidfd: number } {
   let pidfd: number | undefined;
   try {
-    if (process !== undefined) pidfd = pidfdOpen(process.pid);
-    // Compared after the pidfd was opened, since the pid may have gone to another process before.
-    if (process !== undefined && pidfd !== undefined && isAlive(process)) return { pid: process.pid, pidfd };
+    pidfd = process && openPidfd(process);
   } catch (error) {
-    if (!(error instanceof SyscallError) || error.errno !== constants.errno.ESRCH) {
-      throw new ClocheError(`cannot exec in container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
-    }
+    throw new ClocheError(`cannot exec in container ${JSON.stringify(id)}: ${messageOf(error)}`, { cause: error });
   }
-  if (pidfd !== undefined) closeSync(pidfd);
-  throw refusal("exec", { ...record, status: "stopped" });
+  if (process === undefined || pidfd === undefined) throw refusal("exec", { id, status: "stopped" });
+  return { pid: process.pid, pidfd };
 }
 
 function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
