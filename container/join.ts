@@ -6,7 +6,7 @@
  * among the sandbox's containers (oom_score_adj, `--sandbox`, deletion).
  */
 import { namespaceChoice } from "../sandbox/namespaces.ts";
-import { NotFoundError, SpecError, StatusError } from "../specutils/errors.ts";
+import { NotFoundError, SpecError, StatusError, UsageError } from "../specutils/errors.ts";
 import type { Linux, Spec } from "../specutils/spec.ts";
 import { isOrdinaryUser } from "../specutils/user-namespace.ts";
 import type { Context } from "./context.ts";
@@ -76,7 +76,8 @@ async function findRootContainer(root: string, id: string): Promise<SavedContain
     const record = await readRecord(root, id, { exact: true });
     return record.id === record.sandboxId ? record : undefined;
   } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
+    // UsageError: what can be no id of ours.
+    if (error instanceof NotFoundError || error instanceof UsageError) return undefined;
     throw error;
   }
 }
