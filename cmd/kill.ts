@@ -1,7 +1,7 @@
 /** `cloche kill`: sends a signal to a container's process. */
 
 import { command } from "./command.ts";
-import { forEachContainer, SANDBOX_FLAG, targetIds } from "./targets.ts";
+import { forEachTarget, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
 export default command({
   name: "kill",
@@ -18,6 +18,6 @@ export default command({
     const signal = parseSignal(args[1] ?? "SIGTERM");
     const { killContainer } = await import("../container/kill.ts");
     const ids = await targetIds(context, id, flags.sandbox, "kill");
-    await forEachContainer(ids, (target) => killContainer(context, target, signal, { all: flags.all ?? false }));
+    await forEachTarget(ids, (target) => killContainer(context, target, signal, { all: flags.all ?? false }));
   },
 });

@@ -1,7 +1,7 @@
 /** `cloche resume`: lets a paused container go on. */
 
 import { command } from "./command.ts";
-import { forEachContainer, SANDBOX_FLAG, targetIds } from "./targets.ts";
+import { forEachTarget, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
 export default command({
   name: "resume",
@@ -12,6 +12,6 @@ export default command({
   async run({ context, flags, id }) {
     const { resumeContainer } = await import("../container/resume.ts");
     const ids = await targetIds(context, id, flags.sandbox, "resume");
-    await forEachContainer(ids, (target) => resumeContainer(context, target));
+    await forEachTarget(ids, (target) => resumeContainer(context, target));
   },
 });

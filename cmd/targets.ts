@@ -1,6 +1,6 @@
 /** Commands that are about one container, several, or all containers of a sandbox. */
 import type { Context } from "../container/context.ts";
-import type { Operation } from "../container/status.ts";
+import { isForEnded, type Operation } from "../container/status.ts";
 import { ClocheError } from "../specutils/errors.ts";
 import { failureText } from "./report.ts";
 
@@ -20,6 +20,17 @@ export async function targetIds(
   if (isForSandbox !== true) return [id];
   const { sandboxTargets } = await import("../container/members.ts");
   return sandboxTargets(context, id, operation);
+}
+
+/** Does it to those containers of a sandbox that have not ended meanwhile, as `forEachContainer`; to one alone in any case. */
+export function forEachTarget(ids: readonly string[], action: (id: string) => Promise<void>): Promise<void> {
+  return forEachContainer(ids, async (id) => {
+    try {
+      await action(id);
+    } catch (error) {
+      if (ids.length === 1 || !isForEnded(error)) throw error;
+    }
+  });
 }
 
 /** Does it to each container, whatever happens with the others. @throws what failed, in one line */

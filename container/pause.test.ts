@@ -61,17 +61,29 @@ describe.skipIf(process.getuid?.() !== 0)("pause and resume", () => {
     await host.container("c2", { hasCgroup: true });
     const path = statePath(host.context.root, "c1", "c1");
     const text = readFileSync(path);
+    await host.container("c3");
     const ids = ["c1", "c2"];
     Object.defineProperty(ids, 2, {
       get: () => {
         rmSync(path);
-        return "nope";
+        return "c3";
       },
     });
-    await expect(pauseAll(host.context, ids)).rejects.toThrow('container "nope" does not exist');
+    await expect(pauseAll(host.context, ids)).rejects.toThrow(
+      'cannot pause container "c3": it has no cgroup to freeze',
+    );
     expect(host.warnings).toEqual(['container "c1" does not exist']);
     expect(await seen("c2")).toEqual(["running", false]);
     writeFileSync(path, text);
+  });
+
+  test("one of several that has ended meanwhile needs no pause; one alone is refused", async () => {
+    await host.container("c1", { hasCgroup: true });
+    await host.container("ended", { process: { pid: process.pid, startTime: "1" } });
+    await pauseAll(host.context, ["ended", "gone", "c1"]);
+    expect(await seen("c1")).toEqual(["paused", true]);
+    await expect(pauseAll(host.context, ["ended"])).rejects.toThrow("container not running");
+    await expect(pauseAll(host.context, ["gone"])).rejects.toThrow('container "gone" does not exist');
   });
 
   test("pause fails without a cgroup, and says why", async () => {

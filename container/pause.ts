@@ -4,16 +4,25 @@ import { messageOf, UnsupportedError } from "../specutils/errors.ts";
 import type { Context } from "./context.ts";
 import { timestamp } from "./exit-record.ts";
 import { hasCgroup } from "./record.ts";
-import { checkAllowed } from "./status.ts";
+import { checkAllowed, isForEnded } from "./status.ts";
 import { withContainer } from "./store.ts";
 
-/** Freezes several containers, or none: what was frozen before one fails is to go on. @throws as `pauseContainer` */
+/**
+ * Freezes the containers of a sandbox, or none: what was frozen before one fails is to go on. One that has ended meanwhile needs
+ * no freezing, unless it is the only one.
+ *
+ * @throws as `pauseContainer`
+ */
 export async function pauseAll(context: Context, ids: readonly string[]): Promise<void> {
   const paused: string[] = [];
   try {
     for (const id of ids) {
-      await pauseContainer(context, id);
-      paused.push(id);
+      try {
+        await pauseContainer(context, id);
+        paused.push(id);
+      } catch (error) {
+        if (ids.length === 1 || !isForEnded(error)) throw error;
+      }
     }
   } catch (error) {
     const { resumeContainer } = await import("./resume.ts");

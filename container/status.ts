@@ -5,7 +5,7 @@
  * Source: runtime.md#operations; where `paused`, which is ours, and texts that engines look for are concerned, runc.
  */
 
-import { StatusError } from "../specutils/errors.ts";
+import { NotFoundError, StatusError } from "../specutils/errors.ts";
 import type { Status } from "../specutils/spec.ts";
 
 export type Operation = "start" | "kill" | "delete" | "exec" | "pause" | "resume" | "update" | "events" | "join";
@@ -50,6 +50,11 @@ export function isAllowed(operation: Operation, status: Status): boolean {
 /** @throws StatusError when `operation` is not allowed in the status that `container` has. */
 export function checkAllowed(operation: Operation, container: { id: string; status: Status }): void {
   if (!isAllowed(operation, container.status)) throw refusal(operation, container);
+}
+
+/** Whether an operation was refused since the container has ended, or is gone: of a sandbox's containers one may do so meanwhile. */
+export function isForEnded(error: unknown): boolean {
+  return error instanceof NotFoundError || (error instanceof StatusError && error.status === "stopped");
 }
 
 /** The error for an operation that the status does not allow, also for who finds out while carrying it out. */
