@@ -22,7 +22,7 @@ import { namespaceChoice } from "../sandbox/namespaces.ts";
 import { opName, type Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
-import { ownProcessRef, processRef } from "../specutils/process-ref.ts";
+import { isExecuting, ownProcessRef, processRef } from "../specutils/process-ref.ts";
 import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
@@ -93,10 +93,15 @@ export async function makeContainer(
     await undo.run(context);
     // What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle).
     if (making.hasRunHooks) await runPoststopHooks(context, record);
-    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const reason = endOfSandbox(prepared.joins) ?? messageOf(error);
+    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${reason}`, { cause: error });
   }
+}
+
+/** What failed then says little by itself: a broken pipe, or no memory for a process in a pid namespace that has ended. */
+function endOfSandbox(joined: SavedContainer | undefined): string | undefined {
+  if (joined?.sandbox === undefined || isExecuting(joined.sandbox)) return undefined;
+  return `the sandbox of container ${JSON.stringify(joined.id)} has ended`;
 }
 
 /** A short name that no other container has: this process makes one container at a time, and its pid is its own. */

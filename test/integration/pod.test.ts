@@ -1,6 +1,6 @@
 /** Several containers in one sandbox: joining, what concerns one and what all, and how the sandbox ends. */
 import { expect } from "bun:test";
-import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { mapIds } from "../helpers/container.ts";
 import { follow } from "../helpers/follow.ts";
@@ -116,6 +116,28 @@ it("a member in the host's pid namespace ends with the deletion of the root cont
     return runtime.reaches(id, "stopped");
   }));
 
+it("a member whose sandbox ends during its creation is told so, and leaves nothing", () =>
+  withRuntime(async (runtime) => {
+    const root = startRoot(runtime);
+    const gate = path.join(runtime.directory, "gate");
+    const bundle = runtime.bundle((spec) => {
+      member(runtime, spec, root);
+      const script = `touch ${gate}.reached; until [ -e ${gate} ]; do sleep 0.02; done`;
+      spec.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", script], env: ["PATH=/bin:/usr/bin"] }] };
+    });
+    const id = runtime.id();
+    const creating = follow(runtime, ["create", "--bundle", bundle, id]);
+    await waitFor("the hook runs", () => existsSync(`${gate}.reached`));
+    process.kill(saved(runtime, root, root).sandbox.pid, "SIGKILL");
+    writeFileSync(gate, "");
+    expect(await creating.ended).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `cannot create container "${id}": the sandbox of container "${root}" has ended\n`,
+    });
+    expect(runtime.ok(["list", "--quiet"])).toBe(`${root}\n`);
+  }));
+
 it("a member that would outlive the deletion of the root container during its creation does not come to be", () =>
   withRuntime(async (runtime) => {
     const root = startRoot(runtime);
@@ -135,7 +157,7 @@ it("a member that would outlive the deletion of the root container during its cr
     writeFileSync(gate, "");
     expect(await creating.ended).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringContaining(`container "${root}" does not exist`),
+      stderr: expect.stringContaining(`the sandbox of container "${root}" has ended`),
     });
     expect(runtime.ok(["list", "--quiet"])).toBe("");
   }));
