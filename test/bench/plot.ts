@@ -21,8 +21,8 @@ const TOP = 78;
 export function plotOf(result: Result): string {
   const peers = Object.keys(result.machine.runtimes);
   const rows = Object.entries(result.times);
-  // runsc is an order of magnitude away from the others, and 100 runs are from one run.
-  const shown = rows.filter(([what]) => !/^\d+ runs$|^life$/.test(what));
+  // runsc is an order of magnitude away from the others, and so are many runs, and docker's, from one run.
+  const shown = rows.filter(([what]) => !/^\d+ runs$|^life$|^docker /.test(what));
   const longest = Math.max(
     ...shown.flatMap(([, row]) => Object.entries(row).map(([who, { high }]) => (who === "runsc" ? 0 : high))),
   );
@@ -54,6 +54,7 @@ export function plotOf(result: Result): string {
   const facts = factsOf(result).split("\n")[0] ?? "";
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" font-family="sans-serif" font-size="12">`,
+    `<title>Milliseconds per command: ${peers.join(", ")}</title>`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
     text(10, 20, "Milliseconds per command: median, and the line from quartile to quartile", 'font-weight="bold"'),
     text(10, 38, facts, 'font-size="10"'),
