@@ -5,7 +5,16 @@
  * CI, it times single commands only, and fails if one has become slower against the peers by more than a quarter than
  * docs/bench/bench.json says; never because of absolute times. scripts/bench starts it in namespaces of its own.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -46,6 +55,22 @@ try {
   process.exitCode = flags.short ? short() : await full();
 } finally {
   rmSync(directory, { recursive: true, force: true });
+  removeCgroups();
+}
+
+/** Removes the cgroups that a peer has left (crun some of v1's), or that of a container whose command failed. */
+function removeCgroups(): void {
+  for (const hierarchy of readdirSync("/sys/fs/cgroup")) {
+    const parent = path.join("/sys/fs/cgroup", hierarchy);
+    const names = lstatSync(parent).isDirectory() ? readdirSync(parent) : [];
+    for (const name of names.filter((name) => /^bench-(cloche|runc|crun|runsc)-/.test(name))) {
+      try {
+        rmdirSync(path.join(parent, name));
+      } catch {
+        // In use: the kernel ends what runs there together with the bench's PID namespace.
+      }
+    }
+  }
 }
 
 function bundles() {
