@@ -12,9 +12,10 @@ export default command({
   arity: [0, Number.POSITIVE_INFINITY],
   flags: installFlags,
   details: [
-    "Engines: docker, containerd, podman, which are those on this machine unless named; crio and kubernetes, for which",
-    "the stanza and the RuntimeClass are printed. Changes are shown before they are made; what is there is kept.",
-  ].join("\n"),
+    "Engines: docker, containerd and podman, as far as they are on this machine unless some are named; crio and",
+    "kubernetes, for which a stanza and a RuntimeClass are printed. Changes are shown before they are made; what is",
+    "there is kept.",
+  ].join(" "),
   async run({ context, flags, args }) {
     const { engines, enginesOnMachine } = await import("./engines/engines.ts");
     const { stanzas } = await import("./engines/stanzas.ts");

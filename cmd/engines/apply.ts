@@ -1,9 +1,18 @@
 /** Carrying out the changes of several engines' files: all of them or none. */
 
+import path from "node:path";
 import { ClocheError, messageOf } from "../../specutils/errors.ts";
 import { print } from "../output.ts";
-import type { Engine } from "./engine.ts";
-import { firstMissingDirectory, hostFiles, readRecords, removeFile, writeFile, writeRecords } from "./host-files.ts";
+import type { Engine, Files } from "./engine.ts";
+import {
+  firstMissingDirectory,
+  hostFiles,
+  readRecords,
+  removeDirectories,
+  removeFile,
+  writeFile,
+  writeRecords,
+} from "./host-files.ts";
 import type { InstallOptions } from "./options.ts";
 import type { Change, InstallRecord, planInstall } from "./registration.ts";
 
@@ -11,6 +20,12 @@ import type { Change, InstallRecord, planInstall } from "./registration.ts";
 interface EngineChange extends Change {
   engine: Engine;
   oldRecord: InstallRecord | undefined;
+}
+
+/** A record of what others have taken out. */
+interface Outdated {
+  engine: Engine;
+  record: InstallRecord;
 }
 
 /**
@@ -26,12 +41,16 @@ export async function planAndApply(
   const files = hostFiles(rootDirectory);
   const records = readRecords(rootDirectory);
   const changes: EngineChange[] = [];
+  const outdated: Outdated[] = [];
   const reasons: string[] = [];
   for (const engine of chosen) {
-    const oldRecord = records.find((record) => record.engine === engine.name && record.runtime === entry.name);
+    const oldRecord = recordOf(engine, entry.name, records, files);
     const planned = await plan(engine, entry, oldRecord, files);
     if ("reason" in planned) {
       reasons.push(`${engine.name}: ${planned.reason}\n`);
+      if (planned.isOutdated === true && oldRecord !== undefined) {
+        outdated.push({ engine, record: oldRecord });
+      }
     } else {
       changes.push({ ...planned.change, engine, oldRecord });
     }
@@ -40,20 +59,28 @@ export async function planAndApply(
   for (const change of changes) {
     print(await diffOf(change));
   }
-  if (isDryRun || changes.length === 0) {
+  for (const { engine, after, record } of changes) {
+    const warnings = record && (await engine.warnings(await engine.parse(after ?? ""), entry.name, files));
+    for (const warning of warnings ?? []) {
+      warn(`${engine.name}: ${warning}`);
+    }
+  }
+  if (isDryRun || changes.length + outdated.length === 0) {
     return;
   }
-  await applyChanges(rootDirectory, changes, records, entry.name);
-  for (const { engine, file, after, record } of changes) {
+  await applyChanges(rootDirectory, changes, outdated, records, entry.name);
+  for (const { engine, file, record } of changes) {
     const notice = record === undefined ? engine.notice?.uninstall : engine.notice?.install;
     const next = [notice, record && engine.example(entry.name)].filter((command) => command !== undefined);
     print(`${engine.name}: changed ${file}${next.length === 0 ? "" : `; next: ${next.join(", then: ")}`}\n`);
-    if (record !== undefined) {
-      for (const warning of await engine.warnings(await engine.parse(after ?? ""), entry.name, files)) {
-        warn(`${engine.name}: ${warning}`);
-      }
-    }
   }
+}
+
+/** The record that holds. Of two, which a call that was killed has left, that is the one whose text is in the file. */
+function recordOf(engine: Engine, runtime: string, records: readonly InstallRecord[], files: Files) {
+  const [first, ...others] = records.filter((record) => record.engine === engine.name && record.runtime === runtime);
+  const text = others.length === 0 ? "" : (files.read(engine.file(runtime)) ?? "");
+  return others.find(({ inserted }) => text.includes(inserted)) ?? first;
 }
 
 /** The change as a unified diff. */
@@ -71,6 +98,7 @@ async function diffOf({ file, before, after }: Change): Promise<string> {
 async function applyChanges(
   rootDirectory: string,
   changes: readonly EngineChange[],
+  outdated: readonly Outdated[],
   records: readonly InstallRecord[],
   runtime: string,
 ): Promise<void> {
@@ -80,9 +108,8 @@ async function applyChanges(
     const directory = record?.directory ?? made[index];
     return record === undefined ? [] : [{ ...record, ...(directory === undefined ? {} : { directory }) }];
   });
-  const kept = records.filter(
-    (record) => record.runtime !== runtime || !changes.some(({ engine }) => engine.name === record.engine),
-  );
+  const settled = new Set([...changes, ...outdated].map(({ engine }) => engine.name));
+  const kept = records.filter((record) => record.runtime !== runtime || !settled.has(record.engine));
   const done: (() => Promise<void>)[] = [];
   try {
     // The record comes first, and goes last: one without its text does no harm, a text without its record is not undone exactly.
@@ -95,6 +122,9 @@ async function applyChanges(
       const directory = oldRecord?.directory ?? made[index];
       await put(rootDirectory, file, after, directory);
       done.push(() => put(rootDirectory, file, before, directory));
+    }
+    for (const { engine, record } of outdated) {
+      removeDirectories(rootDirectory, path.dirname(engine.file(runtime)), record.directory);
     }
     await writeRecords(rootDirectory, [...kept, ...newRecords]);
   } catch (error) {

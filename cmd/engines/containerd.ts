@@ -6,6 +6,8 @@
  * `ctr run --runc-binary` and docker need no entry.
  */
 
+import path from "node:path";
+import { messageOf } from "../../specutils/errors.ts";
 import type { Document, Engine, Files } from "./engine.ts";
 import { isObject } from "./json-edit.ts";
 import { appendLines, parseToml, removeTables, valueAt, withoutValue } from "./toml-edit.ts";
@@ -20,14 +22,16 @@ const PLUGINS: Readonly<Record<number, string>> = {
 /** What containerd 1.6 and newer all take. */
 const VERSION_OF_NEW_FILE = 2;
 
+const DIRECTORY = "/etc/containerd";
+
 const SHIM = "io.containerd.runc.v2";
 
 const RUNC_COMMENT = "The default, which containerd 1.x has built in only as long as no runtime is named here.";
 
 export const containerd: Engine = {
   name: "containerd",
-  signs: { programs: ["containerd"], paths: ["/etc/containerd"] },
-  file: () => "/etc/containerd/config.toml",
+  signs: { programs: ["containerd"], paths: [DIRECTORY] },
+  file: () => `${DIRECTORY}/config.toml`,
   async parse(text) {
     const document = await parseToml(text);
     versionOf(document);
@@ -35,7 +39,8 @@ export const containerd: Engine = {
   },
   find: (document, name) => valueAt(document, ...runtimesKeys(document), name),
   pathIn: (found) => (isObject(found) ? valueAt(found, "options", "BinaryName") : undefined),
-  async insert(text, document, { name, path }) {
+  async insert(text, document, entry) {
+    const { name } = entry;
     const keys = runtimesKeys(document);
     const table = (...more: string[]) => `[${[...keys, ...more].map(quoteKey).join(".")}]`;
     const runcOptions = valueAt(document, ...keys, "runc", "options");
@@ -48,7 +53,7 @@ export const containerd: Engine = {
       '  # Added by "cloche install"; "cloche uninstall" takes it out again.',
       `  runtime_type = "${SHIM}"`,
       table(name, "options"),
-      `  BinaryName = ${JSON.stringify(path)}`,
+      `  BinaryName = ${JSON.stringify(entry.path)}`,
       ...(usesSystemd ? ["  SystemdCgroup = true"] : []),
       ...(hasRuntimes ? [] : [table("runc"), `  # ${RUNC_COMMENT}`, `  runtime_type = "${SHIM}"`]),
     ]);
@@ -76,17 +81,13 @@ export const containerd: Engine = {
     const disabled = document["disabled_plugins"];
     const imports = document["imports"];
     const plugin = pluginOf(document);
-    const hiding = await importsThatHide(plugin, imports, files);
     return [
       ...(Array.isArray(disabled) && disabled.some((id) => id === "cri" || id === plugin)
         ? [
             "disabled_plugins turns the CRI plugin off: Kubernetes cannot use containerd, nor the runtime, until it is on",
           ]
         : []),
-      ...hiding.map(
-        (file) =>
-          `${file} is imported and configures the CRI plugin, too: containerd before 2.0 then ignores ${name} here`,
-      ),
+      ...(await importWarnings(plugin, imports, name, files)),
     ];
   },
   notice: { install: "systemctl restart containerd", uninstall: "systemctl restart containerd" },
@@ -124,19 +125,27 @@ async function checkResult(text: string): Promise<void> {
   }
 }
 
-/** The imported files (patterns may have a star in the last part) that have a section of the plugin. */
-async function importsThatHide(plugin: string, imports: Document[string] | undefined, files: Files): Promise<string[]> {
+/** Of imported files (patterns may have a star in the last part): those that have a section of the plugin, or are broken. */
+async function importWarnings(plugin: string, imports: Document[string] | undefined, name: string, files: Files) {
   const patterns = Array.isArray(imports) ? imports.filter((pattern) => typeof pattern === "string") : [];
   const paths = patterns.flatMap((pattern) => {
-    const star = /^(.*)\/\*([^/*]*)$/.exec(pattern);
-    return star === null ? [pattern] : files.list(star[1] ?? "", star[2] ?? "");
+    const [, directory, beginning = "", ending = ""] = /^(.*)\/([^/*]*)\*([^/*]*)$/.exec(pattern) ?? [];
+    return directory === undefined
+      ? [path.resolve(DIRECTORY, pattern)]
+      : files.list(directory, ending).filter((file) => path.basename(file).startsWith(beginning));
   });
-  const hiding: string[] = [];
-  for (const path of paths) {
-    const text = files.read(path);
-    if (text !== undefined && valueAt(await parseToml(text), "plugins", plugin) !== undefined) {
-      hiding.push(path);
+  const warnings: string[] = [];
+  for (const imported of paths) {
+    try {
+      const document = await parseToml(files.read(imported) ?? "");
+      if (valueAt(document, "plugins", plugin) !== undefined) {
+        warnings.push(
+          `${imported} is imported and configures the CRI plugin, too: containerd before 2.0 then ignores ${name} here`,
+        );
+      }
+    } catch (error) {
+      warnings.push(`${imported} is imported and cannot be read: ${messageOf(error)}`);
     }
   }
-  return hiding;
+  return warnings;
 }

@@ -1,14 +1,24 @@
 /** docker: `runtimes` of daemon.json (dockerd(8)). */
 
-import type { Engine } from "./engine.ts";
+import { messageOf } from "../../specutils/errors.ts";
+import type { Document, Engine } from "./engine.ts";
 import { insertMember, isObject, parseObject, removeMember } from "./json-edit.ts";
+
+/** @throws Error that says what to do, as the reader's alone may look as if cloche were the one that is choosy */
+function parse(text: string): Document {
+  try {
+    return parseObject(text);
+  } catch (error) {
+    throw new Error(`${messageOf(error)}: correct it first (docker allows no comments either)`, { cause: error });
+  }
+}
 
 export const docker: Engine = {
   name: "docker",
   signs: { programs: ["dockerd"], paths: ["/etc/docker"] },
   file: () => "/etc/docker/daemon.json",
   async parse(text) {
-    const document = parseObject(text);
+    const document = parse(text);
     const { runtimes } = document;
     if (runtimes !== undefined && !isObject(runtimes)) {
       throw new Error("runtimes: must be an object");

@@ -1,10 +1,10 @@
 /** The engines whose files `install` and `uninstall` change. */
 
-import { existsSync } from "node:fs";
 import path from "node:path";
 import { containerd } from "./containerd.ts";
 import { docker } from "./docker.ts";
 import type { Engine } from "./engine.ts";
+import { isThere } from "./host-files.ts";
 import { SYSTEM_PATH } from "./options.ts";
 import { podman } from "./podman.ts";
 
@@ -14,7 +14,7 @@ export const engines: readonly Engine[] = [docker, containerd, podman];
 export function enginesOnMachine(rootDirectory: string): Engine[] {
   return engines.filter(
     ({ signs }) =>
-      signs.paths.some((name) => existsSync(path.join(rootDirectory, name))) ||
-      signs.programs.some((name) => SYSTEM_PATH.some((at) => existsSync(path.join(rootDirectory, at, name)))),
+      signs.paths.some((name) => isThere(rootDirectory, name)) ||
+      signs.programs.some((name) => SYSTEM_PATH.some((at) => isThere(rootDirectory, path.join(at, name)))),
   );
 }

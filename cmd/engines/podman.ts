@@ -18,6 +18,8 @@ const LISTS: Readonly<Record<string, readonly string[]>> = {
   runtime_supports_nocgroup: ["crun", "krun"],
 };
 
+const COMMENT = '# Added by "cloche install". "cloche uninstall" takes it out again.';
+
 export const podman: Engine = {
   name: "podman",
   signs: { programs: ["podman", "buildah"], paths: ["/etc/containers"] },
@@ -30,7 +32,7 @@ export const podman: Engine = {
       throw new Error(`there is a file of that name that "cloche install" did not write: choose another with --name`);
     }
     const lines = [
-      `# Added by "cloche install". "cloche uninstall" takes it out again.`,
+      COMMENT,
       "[engine]",
       ...Object.entries(await listsBefore(this.file(name), files)).map(
         ([list, names]) => `${list} = ${tomlList([...names.filter((other) => other !== name), name])}`,
@@ -50,7 +52,7 @@ export const podman: Engine = {
     const quoted = JSON.stringify(name);
     return text
       .split(/(?<=\n)/)
-      .filter((line) => !new RegExp(`^\\s*("?)${name}\\1\\s*=`).test(line))
+      .filter((line) => line.trim() !== COMMENT && !new RegExp(`^\\s*("?)${name}\\1\\s*=`).test(line))
       .map((line) =>
         /^\s*runtime_supports_\w+\s*=/.test(line) ? line.replace(`, ${quoted}`, "").replace(`,${quoted}`, "") : line,
       )
@@ -61,12 +63,16 @@ export const podman: Engine = {
     const later = files.list(DIRECTORY, ".conf").filter((path) => path > this.file(name));
     const warnings: string[] = [];
     for (const path of later) {
-      const document = await parseToml(files.read(path) ?? "");
-      for (const list of Object.keys(LISTS)) {
-        const names = valueAt(document, "engine", list);
-        if (Array.isArray(names) && !names.includes(name)) {
-          warnings.push(`${path} comes later and has its own ${list}: add ${JSON.stringify(name)} there`);
+      try {
+        const document = await parseToml(files.read(path) ?? "");
+        for (const list of Object.keys(LISTS)) {
+          const names = valueAt(document, "engine", list);
+          if (Array.isArray(names) && !names.includes(name)) {
+            warnings.push(`${path} comes later and has its own ${list}: add ${JSON.stringify(name)} there`);
+          }
         }
+      } catch (error) {
+        warnings.push(`${path} cannot be read: ${messageOf(error)}`);
       }
     }
     return warnings;

@@ -1,7 +1,7 @@
 /**
  * Putting a runtime into an engine's configuration file, and taking it out: what the text would be, without writing it.
  *
- * What was inserted is kept in a record (`records.ts`), so that undoing is exact however much else of the file has changed,
+ * What was inserted is kept in a record (`host-files.ts`), so that undoing is exact however much else of the file has changed,
  * as long as the inserted text is still there as it was. Where it is not, the runtime alone is taken out. Each new text is
  * read again and compared with what it has to say, before anybody sees it.
  */
@@ -29,8 +29,8 @@ export interface Change {
   record: InstallRecord | undefined;
 }
 
-/** A change, or why none is needed. */
-export type Planned = { change: Change } | { reason: string };
+/** A change, or why none is needed; `isOutdated` if others have taken out what the record tells of. */
+export type Planned = { change: Change } | { reason: string; isOutdated?: boolean };
 
 /**
  * What installing does.
@@ -93,7 +93,7 @@ export async function planUninstall(
     const document = await engine.parse(before ?? "");
     const found = engine.find(document, entry.name);
     if (before === undefined || found === undefined) {
-      return { reason: `${file} has no runtime ${entry.name}` };
+      return { reason: `${file} has no runtime ${entry.name}`, ...(record && { isOutdated: true }) };
     }
     if (record === undefined && engine.pathIn(found) !== entry.path) {
       return { reason: `${file} has a runtime ${entry.name} that "cloche install" did not add: left alone` };

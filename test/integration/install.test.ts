@@ -1,5 +1,6 @@
 /** install and uninstall from outside: files below a directory of the test's own. */
 import { describe, expect } from "bun:test";
+import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
@@ -19,8 +20,9 @@ import os from "node:os";
 import path from "node:path";
 import { requires } from "../helpers/requires.ts";
 import { cloche } from "../helpers/runtime.ts";
+import { runtimePath } from "../helpers/runtime-path.ts";
 
-const it = requires("cloche", "root");
+const it = requires("cloche", "root", "strace");
 
 const DAEMON_JSON = '{\n  "log-driver": "local"\n}\n';
 
@@ -46,6 +48,13 @@ class Root {
     const { exitCode, stdout, stderr } = this.call(...args);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
     return stdout;
+  }
+
+  /** What a call may leave that was killed, and no engine reads: files under temporary names, the record's directory. */
+  removeTemporary(): void {
+    for (const name of readdirSync(this.directory, { recursive: true, encoding: "utf8" }))
+      if (/\.(json|toml|conf)\.\d+$/.test(name)) rmSync(this.at(name));
+    spawnSync("rmdir", ["--ignore-fail-on-non-empty", this.at("/var/lib/cloche")]);
   }
 
   /** Every file and directory, with mode, owner, and text or target. */
@@ -180,6 +189,119 @@ describe("install", () => {
       expect(stderr).toStartWith('cannot write "/etc/containers/containers.conf.d/99-cloche.conf": ');
       expect(root.snapshot()).toEqual(before);
     }),
+  );
+
+  it(
+    "follows no link out of the root directory, and changes no device, pipe or directory",
+    withRoot((root) => {
+      const outside = mkdtempSync(path.join(os.tmpdir(), "cloche-outside-"));
+      try {
+        writeFileSync(path.join(outside, "daemon.json"), "{}");
+        mkdirSync(root.at("/etc"), { recursive: true });
+        symlinkSync(outside, root.at("/etc/docker"));
+        root.write(path.join(outside, "daemon.json"), DAEMON_JSON);
+        const before = root.snapshot();
+        root.ok("install", "docker");
+        expect(readFileSync(root.at(path.join(outside, "daemon.json")), "utf8")).toContain("cloche");
+        expect(readFileSync(path.join(outside, "daemon.json"), "utf8")).toBe("{}");
+        root.ok("uninstall");
+        expect(root.snapshot()).toEqual(before);
+      } finally {
+        rmSync(outside, { recursive: true });
+      }
+      const config = root.at("/etc/containerd/config.toml");
+      mkdirSync(config, { recursive: true });
+      const isRefused = () => {
+        const { exitCode, stderr } = root.call("install", "containerd");
+        expect({ exitCode, stderr }).toEqual({
+          exitCode: 1,
+          stderr: 'cannot read "/etc/containerd/config.toml": it is no regular file\n',
+        });
+      };
+      isRefused();
+      rmSync(config, { recursive: true });
+      expect(spawnSync("mkfifo", [config]).status).toBe(0);
+      isRefused();
+      rmSync(config);
+      symlinkSync("config.toml", config);
+      expect(root.call("install", "containerd").stderr).toBe(
+        'cannot read "/etc/containerd/config.toml": too many levels of symbolic links\n',
+      );
+    }),
+  );
+
+  it(
+    "warns, already in a dry run, of an imported file that is broken or hides the stanza",
+    withRoot((root) => {
+      root.write(
+        "/etc/containerd/config.toml",
+        'version = 2\nimports = ["more/a.toml", "/etc/containerd/more/b*.toml"]\n',
+      );
+      root.write(
+        "/etc/containerd/more/a.toml",
+        'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "x"\n',
+      );
+      root.write("/etc/containerd/more/b1.toml", "version = \n");
+      for (const args of [["--dry-run"], []]) {
+        const { exitCode, stderr } = root.call("install", "containerd", ...args);
+        expect(exitCode).toBe(0);
+        expect(stderr).toContain("/etc/containerd/more/a.toml is imported and configures the CRI plugin, too");
+        expect(stderr).toContain("/etc/containerd/more/b1.toml is imported and cannot be read: line 1");
+      }
+    }),
+  );
+
+  it(
+    "uninstall forgets what others have taken out, and leaves no directory of its own",
+    withRoot((root) => {
+      const before = root.snapshot();
+      root.ok("install", "docker", "podman");
+      rmSync(root.at("/etc/docker/daemon.json"));
+      rmSync(root.at("/etc/containers/containers.conf.d/99-cloche.conf"));
+      expect(root.ok("uninstall", "--dry-run")).toContain("docker: /etc/docker/daemon.json has no runtime cloche\n");
+      expect(readdirSync(root.at("/var/lib"))).toEqual(["cloche"]);
+      root.ok("uninstall");
+      expect(root.snapshot()).toEqual(before);
+    }),
+  );
+
+  it(
+    "killed at any moment, it can be undone to the byte, and so can uninstall",
+    withRoot((root) => {
+      root.write("/etc/docker/daemon.json", '{"debug" :true}');
+      root.write("/etc/containerd/config.toml", "version = 2\n");
+      const before = root.snapshot();
+      const engines = ["docker", "containerd", "podman"];
+      // Calls of the main thread on the files' names, one after the other, until one is never reached.
+      for (const command of ["install", "uninstall"]) {
+        for (const call of ["rename,renameat,renameat2", "unlink,unlinkat", "mkdir,mkdirat", "rmdir"]) {
+          for (let at = 1; ; at++) {
+            if (command === "uninstall") root.ok("install", ...engines);
+            const args = [command, "--root-dir", root.directory, "--path", "/usr/local/bin/cloche", ...engines];
+            const { signal, status } = spawnSync(
+              "strace",
+              [
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                `trace=${call}`,
+                "-e",
+                `inject=${call}:signal=KILL:when=${at}`,
+              ].concat(runtimePath(), args),
+              { stdio: "ignore" },
+            );
+            root.removeTemporary();
+            root.ok("uninstall");
+            expect(root.snapshot()).toEqual(before);
+            if (signal === null && status === 0) break;
+            expect(at).toBeLessThan(20);
+          }
+        }
+      }
+    }),
+    120_000,
   );
 
   it(
