@@ -1,21 +1,19 @@
 /**
  * The audit stream: a line of JSON for each opening, creation, removal and renaming, and for each refusal by policy. Lines are
- * collected and written when the gofer has nothing else to do; what the reader does not take in time is counted and said.
+ * collected and written when the gofer has nothing else to do. Several gofers may append to one file: each write is of whole lines.
  */
 import { Buffer } from "node:buffer";
-import { POLLOUT } from "../specutils/syscall/constants.ts";
-import { NR, poll, sys } from "../specutils/syscall.ts";
+import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";
 import { field, type Gofer, nameAt, nodeOf } from "./gofer.ts";
 import { type Guard, NAME_OFFSET } from "./guard.ts";
 import { O_ACCMODE, STAT } from "./host.ts";
 import { IN, OP } from "./protocol.ts";
 
-/** Bytes that are kept for a reader who is late. */
-const MAX_PENDING = 1 << 20;
-const PIPE_PAGE = 4096;
 /** Bytes after which is written although there is more to do. */
 const FLUSH_AT = 1 << 15;
+
+const NEWLINE = 0x0a;
 
 type Event = "open" | "create" | "unlink" | "rename" | "denied";
 
@@ -35,14 +33,21 @@ const NAMED: Readonly<Record<number, Event>> = {
 export class Audit {
   readonly #fd: number;
   readonly #guard: Guard;
+  readonly #names: Record<string, string>;
   #lines: string[] = [];
   #pending = 0;
+  /** How many lines could not be written. */
   #lost = 0;
+  #isTorn = false;
 
-  /** @param fd where lines go: a file, a pipe, a socket */
-  constructor(fd: number, guard: Guard) {
+  /**
+   * @param fd where lines go: a file that is opened to append
+   * @param names what each line begins with, after the time
+   */
+  constructor(fd: number, guard: Guard, names: Record<string, string>) {
     this.#fd = fd;
     this.#guard = guard;
+    this.#names = names;
   }
 
   /** Notes what the request in the arena was. Its payload is still in place. */
@@ -70,42 +75,56 @@ export class Audit {
     const name = nameAt(gofer, offset) ?? "";
     const path = this.#guard.pathOf(nodeOf(gofer), name);
     if (event === "rename") {
-      const to = nameAt(gofer, offset + name.length + 1) ?? "";
-      this.#add(gofer, event, path, { to: bytesAsText(this.#guard.pathOf(field(gofer, 0), to)) });
+      const to = this.#guard.pathOf(field(gofer, 0), nameAt(gofer, offset + name.length + 1) ?? "");
+      this.#add(gofer, event, path, { to: bytesAsText(to) }, this.#guard.isLogged(to));
     } else {
       this.#add(gofer, event, path, {});
     }
   }
 
-  #add(gofer: Gofer, event: Event, path: string, more: Record<string, string | number>): void {
-    if (!this.#guard.isLogged(path)) return;
+  #add(gofer: Gofer, event: Event, path: string, more: Record<string, string | number>, isWanted = false): void {
+    if (!isWanted && !this.#guard.isLogged(path)) return;
     const pid = gofer.arena.u32[(AT.request + IN.PID) >> 2] ?? 0;
-    const line = `${JSON.stringify({ time: new Date().toISOString(), event, path: bytesAsText(path), pid, ...more })}\n`;
-    if (this.#pending + line.length > MAX_PENDING) {
-      this.#lost += 1;
-      return;
-    }
+    const line = this.#line({ event, path: bytesAsText(path), pid, ...more });
     this.#lines.push(line);
     this.#pending += line.length;
     if (this.#pending > FLUSH_AT) this.flush();
   }
 
-  /** Writes what has been collected, as far as the reader takes it. */
+  #line(event: Record<string, string | number>): string {
+    return `${JSON.stringify({ time: new Date().toISOString(), ...this.#names, ...event })}\n`;
+  }
+
+  /** Writes what has been collected. A full disk is no reason to stop serving: what is lost is counted. */
   flush(): void {
-    if (this.#lost > 0) {
-      this.#lines.push(`${JSON.stringify({ time: new Date().toISOString(), event: "lost", count: this.#lost })}\n`);
-      this.#lost = 0;
-    }
     if (this.#lines.length === 0) return;
-    let rest = Buffer.from(this.#lines.join(""));
-    // A pipe that can be written to has room for a page: so nothing ever waits for the reader.
-    while (rest.length > 0 && poll([{ fd: this.#fd, events: POLLOUT }], 0)[0] !== 0) {
-      const written = sys(NR.write, this.#fd, rest, Math.min(rest.length, PIPE_PAGE));
-      // A reader that is gone is no reason to stop serving.
-      rest = written < 0 ? Buffer.alloc(0) : rest.subarray(written);
+    const lines = this.#lines;
+    const told = this.#lost === 0 ? [] : [this.#line({ event: "lost", count: this.#lost })];
+    // What follows a line that was written in part begins on a line of its own.
+    const before = this.#isTorn ? ["\n", ...told] : told;
+    const bytes = Buffer.from([...before, ...lines].join(""));
+    this.#lines = [];
+    this.#pending = 0;
+    const written = this.#write(bytes);
+    if (written === bytes.length) {
+      this.#lost = 0;
+      this.#isTorn = false;
+      return;
     }
-    this.#lines = rest.length === 0 ? [] : [rest.toString()];
-    this.#pending = rest.length;
+    if (written > 0) this.#isTorn = bytes[written - 1] !== NEWLINE;
+    const whole = bytes.subarray(0, written).reduce((count, byte) => count + (byte === NEWLINE ? 1 : 0), 0);
+    this.#lost += lines.length - Math.max(0, whole - before.length);
+  }
+
+  /** @returns how many bytes were written */
+  #write(bytes: Buffer): number {
+    let written = 0;
+    while (written < bytes.length) {
+      const result = sys(NR.write, this.#fd, bytes.subarray(written), bytes.length - written);
+      if (result <= 0) break;
+      written += result;
+    }
+    return written;
   }
 }
 

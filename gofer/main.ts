@@ -66,6 +66,7 @@ function makeGofer(
   const passthrough = new Passthrough(arena, fuseFd, options.passthrough);
   const directories = new Directories(host);
   const { quotaBytes, quotaFiles, hidden, readOnlyPaths, logged, auditFd } = options;
+  const auditNames = { container: options.auditContainer, mount: options.auditMount };
   const quota = quotaBytes + quotaFiles > 0 ? new Quota({ bytes: quotaBytes, files: quotaFiles }) : undefined;
   if (quotaBytes > 0) passthrough.isEnabled = false;
   const forgotten = (node: number) => {
@@ -76,7 +77,7 @@ function makeGofer(
   const nodes = new Nodes(host, treeFd, maxNodeFds(arena, options.maxFds), isOverlay, forgotten);
   const wantsHooks = quota !== undefined || auditFd > 0 || hidden.length + readOnlyPaths.length > 0;
   const guard = wantsHooks ? new Guard({ hidden, readOnly: readOnlyPaths, logged }, nodes) : undefined;
-  const audit = guard !== undefined && auditFd > 0 ? new Audit(auditFd, guard) : undefined;
+  const audit = guard !== undefined && auditFd > 0 ? new Audit(auditFd, guard, auditNames) : undefined;
   const hooks = guard && { hooks: new Hooks(guard, quota, audit) };
   const validSeconds = Math.floor(options.validMs / 1000);
   const validNanoseconds = (options.validMs % 1000) * 1e6;

@@ -23,6 +23,9 @@ export interface GoferOptions {
   quotaFiles: number;
   /** A descriptor for the audit stream; 0: there is none. */
   auditFd: number;
+  /** What its lines say of the container and of the mount. */
+  auditContainer: string;
+  auditMount: string;
 }
 
 const defaults: GoferOptions = {
@@ -38,6 +41,8 @@ const defaults: GoferOptions = {
   quotaBytes: 0,
   quotaFiles: 0,
   auditFd: 0,
+  auditContainer: "",
+  auditMount: "",
 };
 
 /** Of the number that has one in the protocol. */
@@ -51,6 +56,7 @@ export function parseGoferOptions(text: string): GoferOptions {
     const usual = defaults[name as keyof GoferOptions];
     if (typeof usual === "boolean" && typeof value !== "boolean") throw wrong(name, "true or false is wanted");
     if (typeof usual === "number" && !isCount(value)) throw wrong(name, "a whole number from 0 on is wanted");
+    if (typeof usual === "string" && typeof value !== "string") throw wrong(name, "a string is wanted");
     if (Array.isArray(usual) && !isTexts(value)) throw wrong(name, "a list of strings is wanted");
   }
   const options = { ...defaults, ...(given as Partial<GoferOptions>) };

@@ -25,8 +25,21 @@ describe("Globs.covers", () => {
     ["[x]", "[x]", true],
     ["\u00e9*", Buffer.from("\u00e9tude").toString("latin1"), true],
     ["a/b", "a", false],
+    ["*", "*", true],
+    ["a*b*c", "axbxbxc", true],
+    ["a*b*c", "axbxbx", false],
+    ["a**", "a", true],
+    ["?*?", "ab", true],
+    ["?*?", "a", false],
+    ["*a", "ba/x", true],
   ])("%j covers %j: %p", (glob, path, expected) => {
     expect(new Globs([glob]).covers(path)).toBe(expected);
+  });
+
+  test("takes no longer for names that are made to take long", () => {
+    const begin = performance.now();
+    expect(new Globs([`${"*a".repeat(20)}b`]).covers("a".repeat(255))).toBe(false);
+    expect(performance.now() - begin).toBeLessThan(100);
   });
 
   test("one of several is enough, none matches nothing", () => {

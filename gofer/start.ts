@@ -26,7 +26,7 @@ export interface RunningGofer {
  *
  * @param program what to execute, and its arguments up to `gofer`: the executable of cloche
  * @param stderrFd where the gofer says why it ended; it says nothing else
- * @param auditFd where the audit stream goes, a line of JSON for each event (audit.ts); none unless given
+ * @param auditFd a file opened to append, for the audit stream: a line of JSON for each event (audit.ts); none unless given
  * @throws SyscallError, ClocheError if it ends before it serves
  */
 export function startGofer(

@@ -135,8 +135,8 @@ describe("quota", () => {
 describe("audit", () => {
   itServes("a line for what was opened, created, removed, renamed and denied, with path and process", () => {
     const file = `/tmp/cloche-test-audit-${process.pid}`;
-    const fd = openSync(file, "w+");
-    const tree = serveTree({ hidden: ["hidden"], logged: ["logged", "hidden"] }, "/tmp", fd);
+    const fd = openSync(file, "a+");
+    const tree = serveTree({ hidden: ["hidden"], logged: ["logged", "hidden"], auditContainer: "c1" }, "/tmp", fd);
     try {
       const commands =
         "mkdir logged other; echo hi > logged/\u00e9; cat logged/\u00e9; mv logged/\u00e9 logged/b; rm logged/b; cat hidden; echo > other/x";
@@ -152,7 +152,8 @@ describe("audit", () => {
       .map((line) => JSON.parse(line));
     rmSync(file);
     expect(events.every(({ pid, time }) => pid > 1 && Math.abs(Date.parse(time) - Date.now()) < 60_000)).toBe(true);
-    expect(events.map(({ pid, time, ...event }) => event)).toEqual([
+    expect(events.every(({ container, mount }) => container === "c1" && mount === "")).toBe(true);
+    expect(events.map(({ pid, time, container, mount, ...event }) => event)).toEqual([
       { event: "create", path: "logged" },
       { event: "create", path: "logged/\u00e9" },
       { event: "open", path: "logged/\u00e9", access: "read", bytes: 3 },
