@@ -12,7 +12,7 @@ import {
   rmdirSync,
   unlinkSync,
 } from "node:fs";
-import os from "node:os";
+import { constants as osConstants } from "node:os";
 import path from "node:path";
 import { ClocheError, reasonOf, SyscallError } from "../../specutils/errors.ts";
 import { openat2, strerror } from "../../specutils/syscall.ts";
@@ -215,7 +215,7 @@ function unlessMissing<T>(step: () => T): T | undefined {
 }
 
 function isMissing(error: unknown): boolean {
-  const { ENOENT, ENOTDIR } = os.constants.errno;
+  const { ENOENT, ENOTDIR } = osConstants.errno;
   const { code } = error as NodeJS.ErrnoException;
   return error instanceof SyscallError
     ? error.errno === ENOENT || error.errno === ENOTDIR
