@@ -8,8 +8,6 @@ import type { GoferOptions } from "./options.ts";
 const CONTROL_FD = 3;
 const TREE_FD = 4;
 const AUDIT_FD = 5;
-/** Without a just-in-time compiler it starts faster and takes less memory, and no memory of it is both written and executed. */
-const ENVIRONMENT = ["BUN_JSC_useJIT=0"];
 
 export interface RunningGofer {
   pid: number;
@@ -46,7 +44,7 @@ export function startGofer(
     pid = spawnHelper(
       file,
       ["cloche-gofer", ...args, "gofer", ...flags],
-      ENVIRONMENT,
+      [],
       [[2, stderrFd], [CONTROL_FD, theirs], [TREE_FD, treeFd], ...audit],
       GOFER_CAPABILITIES,
     );

@@ -537,10 +537,11 @@ static void forget_variables(const char *prefix) {
 /*
  * The compiled cloche has this file loaded at its start, before main (scripts/link-addon.ts), because its JavaScript engine takes
  * its options from the environment alone. What the caller's environment says to the engine is forgotten: BUN_OPTIONS and
- * BUN_INSPECT_PRELOAD run other code, BUN_BE_BUN makes cloche another program, and sudo may be told to keep them. A command is over before compiled code would pay: making room for it and starting the
- * threads of the compilers is a fifth of a short call (docs/PERFORMANCE.md). A gofer lives long, and keeps the compilers.
+ * BUN_INSPECT_PRELOAD run other code, BUN_BE_BUN makes cloche another program, and sudo may be told to keep them. A command is
+ * over before compiled code would pay: making room for it and starting the threads of the compilers is a fifth of a short call
+ * (docs/PERFORMANCE.md). In a gofer compiled code would save little, and be memory that is both written and executed.
  */
-__attribute__((constructor)) static void choose_engine_options(int argc, char **argv) {
+__attribute__((constructor)) static void choose_engine_options(void) {
   char executable[4096];
   const ssize_t length = readlink("/proc/self/exe", executable, sizeof(executable) - 1);
   if (length < 0)
@@ -551,10 +552,6 @@ __attribute__((constructor)) static void choose_engine_options(int argc, char **
   if (name == NULL || strcmp(name, "/cloche") != 0)
     return;
   forget_variables("BUN_");
-  for (int index = 1; index < argc; index++) {
-    if (strcmp(argv[index], "gofer") == 0)
-      return;
-  }
   (void)setenv("BUN_JSC_useJIT", "0", 0);
 }
 

@@ -102,7 +102,7 @@ it("served: the gofer has the container's oom_score_adj, none of its cgroups, an
     expect(view).toMatchObject({ noNewPrivs: true, root: "/", name: "cloche" });
     // The connection, and files of the tree: no socket, pipe or file of the caller's.
     expect(Object.values(view.fds).filter((link) => !link.startsWith("/"))).toEqual([]);
-    expect(view.environment).toEqual(["BUN_JSC_useJIT=0"]);
+    expect(view.environment).toEqual([]);
   }));
 
 it("served: the gofer goes with the container: on its end, on delete, and when its making fails", () =>
