@@ -127,6 +127,7 @@ export class Containerd {
       (side) => `
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${side.name}]
       runtime_type = "io.containerd.runc.v2"
+      pod_annotations = ["dev.cloche.isolation"]
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${side.name}.options]
         BinaryName = "${side.binary}"
         Root = "${this.runtimeRoot(side)}"

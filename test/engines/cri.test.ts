@@ -235,3 +235,19 @@ samePod("volumes: shared by the containers of a pod, read-only where asked, and 
   await pod.remove();
   await nest.ok(["sh", "-c", `umount ${volume}/sub && umount ${volume}`]);
 });
+
+samePod(
+  "the annotation of a pod chooses the level of all its containers, where the stanza lets it through",
+  async (cri) => {
+    const pod = await cri.pod(
+      { network: "NODE" },
+      {},
+      { "dev.cloche.isolation": "sandboxed", "dev.cloche.sandbox": "x" },
+    );
+    const id = await pod.start();
+    const first = (await cri.sh(id, "cat /proc/self/uid_map")).trim().split(/\s+/);
+    const second = (await cri.sh(await pod.start(), "cat /proc/self/uid_map")).trim().split(/\s+/);
+    expect(second).toEqual(first);
+    expect(first[1] === "0").toBe(cri.side.name === "runc");
+  },
+);

@@ -111,7 +111,11 @@ export class Cri {
   }
 
   /** Runs the sandbox of a new pod with the handler that has the runtime's name. */
-  async pod(namespaces: NamespaceOptions = { network: "NODE" }, more: Record<string, unknown> = {}): Promise<Pod> {
+  async pod(
+    namespaces: NamespaceOptions = { network: "NODE" },
+    more: Record<string, unknown> = {},
+    annotations: Record<string, string> = {},
+  ): Promise<Pod> {
     Cri.count += 1;
     const { nest } = this.containerd;
     const name = `pod-${this.side.name}-${Cri.count}`;
@@ -121,6 +125,7 @@ export class Cri {
       metadata: { name, uid: `${nest.word}-${Cri.count}`, namespace: "test", attempt: 0 },
       ...(namespaces.network === "NODE" ? {} : { hostname: name }),
       log_directory: logs,
+      annotations,
       linux: {
         cgroup_parent: nest.cgroupParent,
         security_context: { namespace_options: namespaces },
