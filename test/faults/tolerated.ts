@@ -9,10 +9,15 @@ interface Tolerated {
 }
 
 const TOLERATED: readonly Tolerated[] = [
-  { program: "cloche", call: /^access$/, path: /\.state$/, why: "it is then looked for in the list of the directory" },
-  { program: "cloche", call: /^access$/, path: /kcore$/, why: "a link in /dev that need not be" },
-  { program: "cloche", call: /^(readlink|unlink)$/, path: /\.lock$/, why: "the lock is free when its owner has ended" },
-  { program: "cloche", call: /^access$/, path: /\/cgroup\//, why: "what is reserved is needed only by delete --force" },
+  { program: "cloche", call: /^statx$/, path: /\.state$/, why: "it is then looked for in the list of the directory" },
+  { program: "cloche", call: /^statx$/, path: /kcore$/, why: "a link in /dev that need not be" },
+  {
+    program: "cloche",
+    call: /^(readlinkat|unlinkat)$/,
+    path: /\.lock$/,
+    why: "the lock is free when its owner has ended",
+  },
+  { program: "cloche", call: /^statx$/, path: /\/cgroup\//, why: "what is reserved is needed only by delete --force" },
   { program: "cloche", call: /^readlink$/, path: /exe$/, why: "the engine knows another way to its executable" },
   { program: "cloche", call: /^openat$/, path: /\/(rootfs|root|fd\/\d+)$/, why: "without /etc/passwd HOME is /" },
   { program: "cloche", call: /^openat2$/, path: /etc\/passwd$/, why: "without /etc/passwd HOME is /" },
@@ -25,6 +30,7 @@ const TOLERATED: readonly Tolerated[] = [
     why: "the filter is compiled again",
   },
   { program: "cloche", call: /^(openat|read)$/, path: /oom_control$/, why: "the reason of an end need not be known" },
+  { program: "cloche", call: /^mkdirat$/, path: /\/root$/, why: "the state root is there already" },
   { program: "cloche", call: /^ftruncate$/, why: "of the pid file, which is new" },
   { program: "cloche", call: /^(chdir|getcwd)$/, why: "the bundle may be gone when a hook runs" },
   { program: "cloche-init", call: /^fcntl$/, why: "the C library sets close-on-exec twice" },

@@ -32,7 +32,7 @@ afterAll(() => injector.close());
 type What = [steps: string[], command: (id: string) => string, ends: string | undefined, survives?: RegExp];
 
 /** Neither kill nor resume needs a lock or a saved state: they must work on a disk that is full or read-only. */
-const DISK = /^(symlink|openat|write|rename|unlink) .*\.(lock|state\.tmp)$/;
+const DISK = /^(symlinkat|openat|write|unlinkat) .*\.(lock|state\.tmp)$|^renameat2/;
 
 /** What is in a state file that cannot be read, delete --force looks for in its text. */
 const STATE = /^(openat|read|statx|fstat) .*\.state$/;
