@@ -14,6 +14,7 @@ import { IN, OP } from "./protocol.ts";
 const FLUSH_AT = 1 << 15;
 
 const NEWLINE = 0x0a;
+const IS_ASCII = /^[ -~]*$/;
 
 type Event = "open" | "create" | "unlink" | "rename" | "denied";
 
@@ -33,7 +34,9 @@ const NAMED: Readonly<Record<number, Event>> = {
 export class Audit {
   readonly #fd: number;
   readonly #guard: Guard;
-  readonly #names: Record<string, string>;
+  /** What each line goes on with after the time. */
+  readonly #names: string;
+  #time = { ms: 0, text: "" };
   #lines: string[] = [];
   #pending = 0;
   /** How many lines could not be written. */
@@ -47,7 +50,7 @@ export class Audit {
   constructor(fd: number, guard: Guard, names: Record<string, string>) {
     this.#fd = fd;
     this.#guard = guard;
-    this.#names = names;
+    this.#names = JSON.stringify(names).slice(1, -1);
   }
 
   /** Notes what the request in the arena was. Its payload is still in place. */
@@ -92,7 +95,9 @@ export class Audit {
   }
 
   #line(event: Record<string, string | number>): string {
-    return `${JSON.stringify({ time: new Date().toISOString(), ...this.#names, ...event })}\n`;
+    const ms = Date.now();
+    if (ms !== this.#time.ms) this.#time = { ms, text: new Date(ms).toISOString() };
+    return `{"time":"${this.#time.text}",${this.#names},${JSON.stringify(event).slice(1)}\n`;
   }
 
   /** Writes what has been collected. A full disk is no reason to stop serving: what is lost is counted. */
@@ -130,5 +135,5 @@ export class Audit {
 
 /** Bytes given as Latin-1 are shown as the UTF-8 that they mostly are. */
 function bytesAsText(path: string): string {
-  return Buffer.from(path, "latin1").toString("utf8");
+  return IS_ASCII.test(path) ? path : Buffer.from(path, "latin1").toString("utf8");
 }

@@ -9,8 +9,8 @@ import type { Nodes } from "./nodes.ts";
 import { Globs, type GoferPolicy } from "./policy.ts";
 import { OP } from "./protocol.ts";
 
-/** Bits of `Nodes.marks`. */
-export const MARK = { readOnly: 1, logged: 2 } as const;
+/** `Nodes.marks` of what is read-only. */
+const READ_ONLY = 1;
 
 /** Where the names lie in the payload of requests that make or remove one. */
 export const NAME_OFFSET: Readonly<Record<number, number>> = {
@@ -39,6 +39,7 @@ export class Guard {
     // What is not said is everything: whoever wants an audit stream without more wants all of it.
     this.#logged = new Globs(policy.logged.length === 0 ? ["**"] : policy.logged);
     this.#nodes = nodes;
+    if (this.#readOnly.isEmpty) return;
     nodes.mark = (parent, name) => this.#marksOf(this.pathOf(parent, name));
     nodes.marks[1] = this.#marksOf("");
   }
@@ -59,12 +60,13 @@ export class Guard {
 
   /** 0 if the request in the arena may be carried out, or -errno. */
   check(gofer: Gofer, opcode: number): number {
+    if (this.#hidden.isEmpty && this.#readOnly.isEmpty) return 0;
     const offset = NAME_OFFSET[opcode];
     return offset === undefined ? this.#checkNode(gofer, opcode) : this.#checkName(gofer, opcode, offset);
   }
 
   #marksOf(path: string): number {
-    return (this.#readOnly.covers(path) ? MARK.readOnly : 0) | (this.#logged.covers(path) ? MARK.logged : 0);
+    return this.#readOnly.covers(path) ? READ_ONLY : 0;
   }
 
   #checkName(gofer: Gofer, opcode: number, offset: number): number {
@@ -117,6 +119,6 @@ export class Guard {
   }
 
   #isReadOnly(node: number): boolean {
-    return ((this.#nodes.marks[node] ?? 0) & MARK.readOnly) !== 0;
+    return ((this.#nodes.marks[node] ?? 0) & READ_ONLY) !== 0;
   }
 }

@@ -64,5 +64,5 @@ describe("Globs.dependsOn", () => {
 });
 
 test.each(["", "/", "a//b", "../x", "a/./b", Array(32).fill("a").join("/")])("%j is no glob", (glob) => {
-  expect(() => new Globs([glob])).toThrow("invalid gofer policy");
+  expect(() => new Globs([glob])).toThrow("names and globs of names are wanted");
 });

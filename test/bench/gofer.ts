@@ -1,13 +1,14 @@
 /**
- * How much slower programs are on files that a gofer serves: the host's own root, as it is and served, in turns.
+ * How much slower programs are on files that a gofer serves: the host's own root, as it is, served, and served with an audit
+ * stream of everything, in turns.
  *
  *     taskset -c 0 bun test/bench/gofer.ts [ROUNDS] [OPTIONS]
  *
- * OPTIONS is JSON for the gofer. Prints the median of each workload on plain and on served files, and their ratio. On one processor:
+ * OPTIONS is JSON for the gofer. Prints the median of each workload in each, and the ratios to plain. On one processor:
  * across two, the time it takes to wake the other one up is most of what is measured (docs/GOFER.md).
  */
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { GoferOptions } from "../../gofer/options.ts";
 import { startGofer } from "../../gofer/start.ts";
@@ -37,12 +38,8 @@ const workloads: Record<string, string> = {
 };
 
 const top = mkdtempSync("/var/tmp/cloche-bench-gofer-");
-const [data, work, mountPoint] = ["data", "work", "served"].map((name) => path.join(top, name)) as [
-  string,
-  string,
-  string,
-];
-for (const directory of [data, work, mountPoint]) mkdirSync(directory);
+const [data, work] = ["data", "work"].map((name) => path.join(top, name)) as [string, string];
+for (const directory of [data, work]) mkdirSync(directory);
 /** 5,000 small files; a repository of them. */
 const prepare = `cd ${data} && mkdir tree && cd tree && for d in $(seq 50); do mkdir d$d; for f in $(seq 100); do echo "file $d $f" > d$d/f$f; done; done
 cd .. && tar cf tree.tar tree && cp -r tree repo && git -C repo init -q && git -C repo add . && git -C repo -c user.name=a -c user.email=b commit -qm x
@@ -50,16 +47,22 @@ head -c 268435456 /dev/zero | tr '\\0' x > big
 printf '#include <stdio.h>\\n#include <stdlib.h>\\n#include <string.h>\\nint main(void){puts("x");return 0;}\\n' > main.c; sync`;
 run(["sh", "-c", prepare]);
 
-const treeFd = throwErrno("open_tree", "/", sys(NR.open_tree, AT_FDCWD, "/", 1 | O_CLOEXEC));
-const gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFd, options, 2);
-closeSync(treeFd);
-throwErrno("move_mount", mountPoint, sys(NR.move_mount, gofer.mountFd, "", AT_FDCWD, mountPoint, 4));
-closeSync(gofer.mountFd);
-for (const [what, flags] of [
-  ["/dev", ["--bind"]],
-  ["/proc", ["--bind"]],
-] as const)
-  run(["mount", ...flags, what, mountPoint + what]);
+/** The host's root, served. */
+function serve(name: string, auditFd?: number) {
+  const mountPoint = path.join(top, name);
+  mkdirSync(mountPoint);
+  const treeFd = throwErrno("open_tree", "/", sys(NR.open_tree, AT_FDCWD, "/", 1 | O_CLOEXEC));
+  const gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFd, options, 2, auditFd);
+  closeSync(treeFd);
+  throwErrno("move_mount", mountPoint, sys(NR.move_mount, gofer.mountFd, "", AT_FDCWD, mountPoint, 4));
+  closeSync(gofer.mountFd);
+  for (const what of ["/dev", "/proc"]) run(["mount", "--bind", what, mountPoint + what]);
+  return { ...gofer, mountPoint };
+}
+
+const auditFd = openSync(path.join(top, "audit.jsonl"), "a", 0o600);
+const served = [serve("served"), serve("audited", auditFd)];
+closeSync(auditFd);
 
 function run(command: string[]): void {
   const { status, stderr } = spawnSync(command[0] ?? "", command.slice(1), { encoding: "utf8" });
@@ -86,23 +89,25 @@ function measure(root: string, workload: string): number {
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 
 try {
-  console.log(`${"workload".padEnd(22)}${"plain ms".padStart(10)}${"served ms".padStart(11)}${"ratio".padStart(8)}`);
+  const columns = ["plain", "served", "audited"];
+  const cells = (texts: string[]) => texts.map((text) => text.padStart(10)).join("");
+  console.log("workload".padEnd(22) + cells([...columns.map((name) => `${name} ms`), "served", "audited"]));
   for (const [name, workload] of Object.entries(workloads)) {
-    const plain: number[] = [];
-    const served: number[] = [];
-    // The first round fills the caches of both.
+    const roots = ["/", ...served.map(({ mountPoint }) => mountPoint)];
+    const times = roots.map((): number[] => []);
+    // The first round fills the caches of all.
     for (let round = 0; round <= rounds; round++) {
-      plain.push(measure("/", workload));
-      served.push(measure(mountPoint, workload));
+      for (const [index, root] of roots.entries()) times[index]?.push(measure(root, workload));
     }
-    const [p, s] = [median(plain.slice(1)), median(served.slice(1))];
-    console.log(
-      `${name.padEnd(22)}${p.toFixed(1).padStart(10)}${s.toFixed(1).padStart(11)}${(s / p).toFixed(2).padStart(8)}`,
-    );
+    const [plain = 0, ...others] = times.map((each) => median(each.slice(1)));
+    const ratios = others.map((time) => (time / plain).toFixed(2));
+    console.log(name.padEnd(22) + cells([...[plain, ...others].map((time) => time.toFixed(1)), ...ratios]));
   }
 } finally {
-  for (const name of ["/dev", "/proc", ""]) umount(mountPoint + name, 2);
-  closeSync(gofer.controlFd);
-  waitPid(gofer.pid);
+  for (const { mountPoint, controlFd, pid } of served) {
+    for (const name of ["/dev", "/proc", ""]) umount(mountPoint + name, 2);
+    closeSync(controlFd);
+    waitPid(pid);
+  }
   rmSync(top, { recursive: true });
 }
