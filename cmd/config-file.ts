@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { ClocheError, reasonOf } from "../specutils/errors.ts";
+import { parseToml } from "../specutils/toml.ts";
 
 export const DEFAULT_CONFIG_FILE = "/etc/cloche/config.toml";
 
@@ -36,7 +37,7 @@ export async function readConfigFile<const Table extends Readonly<Record<string,
     throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const values: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(await parseToml(path, text))) {
+  for (const [key, value] of Object.entries(await parseToml(text, (reason, cause) => invalid(path, reason, cause)))) {
     const kind = Object.hasOwn(kinds, key) ? kinds[key] : undefined;
     if (kind === undefined) {
       throw invalid(path, `${key}: unknown key, known are ${Object.keys(kinds).join(", ")}`);
@@ -53,20 +54,6 @@ export async function readConfigFile<const Table extends Readonly<Record<string,
 function isOfKind(value: unknown, kind: keyof Kinds): boolean {
   if (kind !== "strings") return typeof value === kind;
   return Array.isArray(value) && value.every((item) => typeof item === "string");
-}
-
-async function parseToml(path: string, text: string): Promise<Record<string, unknown>> {
-  const { parse, TomlError } = await import("smol-toml");
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) {
-      throw error;
-    }
-    // The library's message goes on with an excerpt of the file, over several lines.
-    const reason = error.message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "");
-    throw invalid(path, `line ${error.line}, column ${error.column}: ${reason}`, error);
-  }
 }
 
 function invalid(path: string, reason: string, cause?: unknown): ClocheError {

@@ -66,13 +66,15 @@ describe("readSettings", () => {
 
   test("takes the isolation level from everywhere, what the administrator allows from the configuration file only", async () => {
     const config = configFile(
-      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nfile-access = "served"\nrootfs-overlay = "memory"\nids-user = "x"\n',
+      'isolation = "sandboxed"\nisolation-annotation = true\nbaseline-allow = ["bpf"]\nfile-access = "served"\ngofer-policy = "/p.toml"\ngofer-audit = "/a.jsonl"\nrootfs-overlay = "memory"\nids-user = "x"\n',
     );
     const all = {
       level: "sandboxed",
       allowAnnotation: true,
       isChosen: true,
       fileAccess: "served",
+      goferPolicy: "/p.toml",
+      goferAudit: "/a.jsonl",
       rootfsOverlay: "memory",
       baselineAllow: ["bpf"],
       idsUser: "x",
@@ -81,6 +83,11 @@ describe("readSettings", () => {
     expect((await read([], { CLOCHE_ISOLATION: "oci" }, config)).isolation.level).toBe("oci");
     expect((await read(["--isolation", "sandboxed"], { CLOCHE_ISOLATION: "oci" })).isolation.level).toBe("sandboxed");
     expect((await read([], { CLOCHE_ISOLATION_ANNOTATION: "true" })).isolation.allowAnnotation).toBe(false);
+    expect((await read(["--gofer-policy", "p"], { CLOCHE_GOFER_AUDIT: "/b" }, config)).isolation).toMatchObject({
+      goferPolicy: join(process.cwd(), "p"),
+      goferAudit: "/b",
+    });
+    expect((await read(["--gofer-policy", ""], {}, config)).isolation.goferPolicy).toBeUndefined();
     await expect(read([], { CLOCHE_ISOLATION: "none" })).rejects.toThrow('invalid isolation "none"');
     await expect(read(["--rootfs-overlay", "disk"])).rejects.toThrow('invalid rootfs-overlay "disk"');
   });

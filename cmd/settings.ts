@@ -52,6 +52,16 @@ export const globalFlags = {
     help: "how files of the host get into a sandbox: as mounts of the kernel's, served by a process, or as fits best",
     fallback: "auto",
   },
+  "gofer-policy": {
+    kind: "string",
+    value: "file",
+    help: "what a sandbox may do with the files of its mounts: paths hidden, read-only or logged, and quotas",
+  },
+  "gofer-audit": {
+    kind: "string",
+    value: "file",
+    help: "append a line of JSON to this file for what a sandbox opens, creates, removes and renames",
+  },
   "rootfs-overlay": {
     kind: "string",
     value: "none|memory|directory",
@@ -77,6 +87,8 @@ const settingKinds = {
   "cgroup-manager": "string",
   isolation: "string",
   "file-access": "string",
+  "gofer-policy": "string",
+  "gofer-audit": "string",
   "rootfs-overlay": "string",
 } as const satisfies Partial<Record<keyof GlobalFlagValues, "boolean" | "string">>;
 
@@ -126,6 +138,8 @@ export async function readSettings(
     "cgroup-manager": manager,
     isolation,
     "file-access": fileAccess = DEFAULT_ISOLATION.fileAccess,
+    "gofer-policy": goferPolicy = "",
+    "gofer-audit": goferAudit = "",
     "rootfs-overlay": rootfsOverlay = DEFAULT_ISOLATION.rootfsOverlay,
     "isolation-annotation": allowAnnotation = DEFAULT_ISOLATION.allowAnnotation,
     "baseline-allow": baselineAllow = DEFAULT_ISOLATION.baselineAllow,
@@ -143,6 +157,8 @@ export async function readSettings(
       level: oneOf("isolation", ISOLATION_LEVELS, isolation ?? DEFAULT_ISOLATION.level),
       isChosen: isolation !== undefined,
       fileAccess: oneOf("file-access", FILE_ACCESS, fileAccess),
+      goferPolicy: goferPolicy === "" ? undefined : resolve(goferPolicy),
+      goferAudit: goferAudit === "" ? undefined : resolve(goferAudit),
       rootfsOverlay: parseOverlay(rootfsOverlay),
       allowAnnotation,
       baselineAllow,

@@ -9,6 +9,7 @@
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
+import type { GoferOptions } from "../gofer/options.ts";
 import { startGofer } from "../gofer/start.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { type ProcessRef, processRef } from "../specutils/process-ref.ts";
@@ -16,6 +17,7 @@ import type { Spec } from "../specutils/spec.ts";
 import { AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
 import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 import type { Isolated } from "./isolation.ts";
+import { openAudit } from "./mount-policies.ts";
 import { openPidfd, signalProcess, waitForEnd } from "./signal-process.ts";
 
 const OPEN_TREE_CLONE = 1;
@@ -39,20 +41,24 @@ export interface ServedMounts {
  * @throws ClocheError, SyscallError; then those that had been started end
  */
 export function startGofers(isolated: Isolated, bundle: string, rootfs: string): ServedMounts {
-  const { spec, root, served } = isolated;
+  const { spec, root, served, policies } = isolated;
   const opened: number[] = [];
   const gofers: ProcessRef[] = [];
-  const serve = (source: string, field: string, readOnly: boolean): number => {
-    const { fd, gofer } = startOne(source, field, readOnly, spec);
+  const auditFd = policies.audit === undefined ? undefined : openAudit(policies.audit);
+  const serve = (source: string, destination: string, field: string, readOnly: boolean): number => {
+    const isHeld = policies.access(destination).policy !== undefined;
+    const options = { ...(isHeld && policies.goferOptions(destination)), readOnly, outlivesControl: true };
+    const { fd, gofer } = startOne(source, field, options, spec, isHeld ? auditFd : undefined);
     opened.push(fd);
     if (gofer !== undefined) gofers.push(gofer);
     return fd;
   };
   try {
-    const rootFd = root === "serve" ? serve(rootfs, "root.path", false) : undefined;
+    const rootFd = root === "serve" ? serve(rootfs, "/", "root.path", false) : undefined;
     const binds = served.map((index): [number, number] => {
-      const { source = "", options = [] } = spec.mounts?.[index] ?? {};
-      return [index, serve(path.resolve(bundle, source), `mounts[${index}]`, options.includes("ro"))];
+      const { source = "", destination = "", options = [] } = spec.mounts?.[index] ?? {};
+      const isReadOnly = options.includes("ro");
+      return [index, serve(path.resolve(bundle, source), destination, `mounts[${index}]`, isReadOnly)];
     });
     const pidfd = gofers[0] === undefined ? undefined : openPidfd(gofers[0]);
     if (pidfd !== undefined) opened.push(pidfd);
@@ -60,15 +66,23 @@ export function startGofers(isolated: Isolated, bundle: string, rootfs: string):
   } catch (error) {
     for (const fd of opened) closeSync(fd);
     throw error;
+  } finally {
+    if (auditFd !== undefined) closeSync(auditFd);
   }
 }
 
-function startOne(source: string, field: string, readOnly: boolean, { process }: Spec) {
+function startOne(
+  source: string,
+  field: string,
+  options: Partial<GoferOptions>,
+  { process }: Spec,
+  auditFd: number | undefined,
+) {
   const treeFd = throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC));
   // What it cannot say by its exit status; our own stderr may be closed.
   const stderrFd = openSync("/dev/null", "w");
   try {
-    const { pid, mountFd, controlFd } = startGofer(program(), treeFd, { readOnly, outlivesControl: true }, stderrFd);
+    const { pid, mountFd, controlFd } = startGofer(program(), treeFd, options, stderrFd, auditFd);
     closeSync(controlFd);
     if (process?.oomScoreAdj !== undefined) setScore(pid, process.oomScoreAdj);
     return { fd: mountFd, gofer: processRef(pid) };

@@ -1,6 +1,6 @@
 /** The isolation levels, and who chooses one. What `sandboxed` means is in isolation.ts, which `oci` does not load. */
 import type { FileAccess } from "../sandbox/isolation/level.ts";
-import { SpecError } from "../specutils/errors.ts";
+import { SpecError, UnsupportedError } from "../specutils/errors.ts";
 import type { Spec } from "../specutils/spec.ts";
 
 /** Weakest first. */
@@ -10,6 +10,9 @@ export type IsolationLevel = (typeof ISOLATION_LEVELS)[number];
 /** With it config.json asks for a level; a weaker one than set only if the administrator allows it. */
 export const ISOLATION_ANNOTATION = "dev.cloche.isolation";
 
+/** With it config.json names a gofer policy, if the administrator allows it. */
+export const GOFER_POLICY_ANNOTATION = "dev.cloche.gofer-policy";
+
 /** What the administrator says about levels. */
 export interface IsolationSettings {
   level: IsolationLevel;
@@ -18,6 +21,9 @@ export interface IsolationSettings {
   /** Whether the annotation may ask for less than `level`. */
   allowAnnotation: boolean;
   fileAccess: FileAccess;
+  /** Absolute paths of the gofer policy and of the file for the audit stream. */
+  goferPolicy: string | undefined;
+  goferAudit: string | undefined;
   /** Where what is written to the root file system goes: to itself, to memory, or to a directory. */
   rootfsOverlay: "none" | "memory" | `/${string}`;
   /** What the baseline filter lets through. */
@@ -31,6 +37,8 @@ export const DEFAULT_ISOLATION: IsolationSettings = {
   isChosen: false,
   allowAnnotation: false,
   fileAccess: "auto",
+  goferPolicy: undefined,
+  goferAudit: undefined,
   rootfsOverlay: "none",
   baselineAllow: [],
   idsUser: "cloche",
@@ -59,5 +67,25 @@ export function levelOf(
   throw new SpecError(
     `invalid config.json: ${field}: ${JSON.stringify(known)} isolates less than ${JSON.stringify(level)}: an administrator may allow it with isolation-annotation in the configuration file`,
     field,
+  );
+}
+
+/**
+ * Refuses at level `oci` what only a gofer can see to.
+ *
+ * @throws UnsupportedError that names the setting
+ */
+export function checkNoGofer(
+  { goferPolicy, goferAudit }: IsolationSettings = DEFAULT_ISOLATION,
+  { annotations = {} }: Spec,
+): void {
+  const asked = [
+    goferPolicy !== undefined && "gofer-policy",
+    goferAudit !== undefined && "gofer-audit",
+    annotations[GOFER_POLICY_ANNOTATION] !== undefined && `annotations["${GOFER_POLICY_ANNOTATION}"]`,
+  ].find((name) => name !== false);
+  if (asked === undefined) return;
+  throw new UnsupportedError(
+    `${asked}: isolation level "oci" serves no files, and so has no policy for them: use --isolation sandboxed`,
   );
 }

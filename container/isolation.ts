@@ -20,6 +20,7 @@ import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
 import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
 import { DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
+import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
 import type { SavedContainer } from "./record.ts";
 import { withLock } from "./store.ts";
 
@@ -38,6 +39,7 @@ export interface Isolated {
   root: RootIds;
   /** Indices of the bind mounts that a gofer is to serve. */
   served: readonly number[];
+  policies: MountPolicies;
   baseline: CompiledSeccomp;
   overlay: RootOverlay | undefined;
   warnings: string[];
@@ -63,15 +65,18 @@ export async function isolate(
   spec: Spec,
   joined?: Pick<SavedContainer, "isolation" | "process">,
 ): Promise<Isolated> {
-  const { baselineAllow, idsUser, fileAccess, rootfsOverlay } = context.isolation ?? DEFAULT_ISOLATION;
+  const settings = context.isolation ?? DEFAULT_ISOLATION;
+  const { baselineAllow, idsUser, rootfsOverlay } = settings;
   const { bundle, rootfs } = container;
   const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
   const baseline = baselineFilter(context.root, allowed);
+  const policies = await mountPolicies(settings, spec, container.id);
+  const { access } = policies;
   const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
     const isOwn = userNamespace === undefined;
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
-    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, fileAccess, host: hostView(), ...userns });
-    if (fileAccess === "donated") checkRoot(sandboxed, rootfs);
+    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, access, host: hostView(), ...userns });
+    if (access("/").access === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
     const { id } = container;
     // Only its own: what is somebody else's is taken in the name of their state file.
@@ -82,9 +87,12 @@ export async function isolate(
       }
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
-    return { ...sandboxed, saved, baseline, overlay, release, check };
+    return { ...sandboxed, policies, saved, baseline, overlay, release, check };
   };
-  if (!wantsRange(spec)) return transform(undefined);
+  if (!wantsRange(spec)) {
+    if (policies.isSet) throw noServedIds();
+    return transform(undefined);
+  }
   if (joined !== undefined) return transform(joined.isolation?.range, `/proc/${joined.process?.pid}/ns/user`);
   const neighbour = neighbourOf(spec);
   if (neighbour !== undefined) return transform(neighbour.range, neighbour.path);
@@ -166,6 +174,12 @@ function checkOwnIds(): void {
   if (isInitial && process.geteuid?.() === 0) return;
   throw new UnsupportedError(
     'isolation level "sandboxed" needs root and the host\'s ids: run cloche as root outside of user namespaces, or use --isolation oci',
+  );
+}
+
+function noServedIds(): UnsupportedError {
+  return new UnsupportedError(
+    "gofer-policy: files are not served to a user namespace of config.json's own: leave linux.namespaces without one",
   );
 }
 

@@ -19,7 +19,7 @@ import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
 import { formatTime } from "./exit-record.ts";
 import type { Isolated } from "./isolation.ts";
-import { levelOf } from "./isolation-level.ts";
+import { checkNoGofer, levelOf } from "./isolation-level.ts";
 import { sandboxToJoin } from "./join.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
@@ -69,6 +69,7 @@ export async function prepareCreate(context: Context, options: CreateOptions, ca
   const resctrl = linux?.intelRdt === undefined ? undefined : findResctrl();
   // Last, as it takes a range of ids. Who joins a sandbox has its level.
   const isSandboxed = joins === undefined ? levelOf(context.isolation, spec) !== "oci" : joins.isolation !== undefined;
+  if (!isSandboxed) checkNoGofer(context.isolation, spec);
   const isolated = isSandboxed
     ? await (await import("./isolation.ts")).isolate(context, { ...options, rootfs }, spec, joins)
     : undefined;

@@ -17,7 +17,10 @@ export function sandboxedMounts(
 ): { mounts: Mount[] | undefined; root: RootIds; served: number[] } {
   const served: number[] = [];
   const mounts = input.spec.mounts?.map((mount, index) => sandboxedMount(input, mount, index, { warnings, served }));
-  const root = input.range === undefined ? "keep" : idsOfTree(input, input.rootfs, true);
+  const root =
+    input.range === undefined
+      ? "keep"
+      : idsOfTree(input, { source: input.rootfs, destination: "/", field: "root.path" }, true);
   return { mounts, root, served };
 }
 
@@ -42,8 +45,9 @@ function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, foun
 }
 
 /** A new file system. Those of the kernel belong to a namespace, and may be mounted by who owns that. */
-function newMount({ spec, host }: SandboxedInput, mount: Mount, index: number): Mount {
+function newMount({ spec, host, access }: SandboxedInput, mount: Mount, index: number): Mount {
   const { type = "", options = [] } = mount;
+  if (access(mount.destination).policy === "named") throw cannotServe(`mounts[${index}]`);
   if (!USER_MOUNTABLE.has(type)) {
     throw new UnsupportedError(
       `mounts[${index}].type: ${JSON.stringify(type)} cannot be mounted in a sandbox: mount it on the host and bind it, or use --isolation oci`,
@@ -72,21 +76,24 @@ function bindMount(
   const isTree = parsed.bind === "rbind";
   const { options = [] } = mount;
   const found = input.host.look(source);
+  const field = `mounts[${index}]`;
+  const { access, policy } = input.access(mount.destination);
+  const isHeld = policy === "named" || (policy === "any" && found?.kind === "directory");
   // Devices keep their owners, to whom the sandbox is nobody; a node that is to be of use cannot be nodev.
   if (found?.kind === "node" || source === "/dev" || source.startsWith("/dev/")) {
+    if (isHeld) throw cannotServe(field);
     return { ...mount, options: [...options, "nosuid", ...(isTree ? ["rnosuid"] : [])] };
   }
   const closed = [...options, ...CLOSED, ...(isTree ? ["rnosuid", "rnodev"] : [])];
   if (input.range === undefined) return { ...mount, options: closed };
   if (parsed.idmap !== undefined && mount.uidMappings !== undefined) {
+    if (isHeld) throw cannotServe(field);
     return { ...withOwnMappings(mount, input.range, index), options: closed };
   }
-  const ids = idsOfTree(input, source, isTree);
-  if (ids === "serve" && found?.kind === "directory" && input.fileAccess !== "donated") served.push(index);
+  const ids = idsOfTree(input, { source, destination: mount.destination, field }, isTree);
+  if (ids === "serve" && found?.kind === "directory" && access !== "donated") served.push(index);
   else if (ids === "serve") {
-    warnings.push(
-      `mounts[${index}]: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`,
-    );
+    warnings.push(`${field}: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`);
   }
   const word = ids === "map" ? ["idmap"] : ids === "map-tree" ? ["ridmap"] : [];
   return { ...mount, options: [...closed, ...word] };
@@ -108,10 +115,17 @@ function withOwnMappings(mount: Mount, range: IdRange, index: number): Mount {
 }
 
 /** `map-tree` also for a tree without mounts in it, which need not be looked for in a bind of one mount. */
-function idsOfTree({ host, fileAccess }: SandboxedInput, source: string, isTree: boolean): RootIds {
+function idsOfTree(
+  { host, access: accessOf }: SandboxedInput,
+  { source, destination, field }: { source: string; destination: string; field: string },
+  isTree: boolean,
+): RootIds {
+  const { access, policy } = accessOf(destination);
   const found = host.look(source);
   const ids = found === undefined ? "keep" : idMappingOf(found.magic, host.kernel);
-  if (ids === "map" && fileAccess === "served" && found?.kind === "directory") return "serve";
+  const canServe = ids !== "keep" && found?.kind === "directory";
+  if (policy === "named" && !canServe && found !== undefined) throw cannotServe(field);
+  if (access === "served" && canServe) return "serve";
   if (ids !== "map" || !isTree || found?.kind !== "directory") return ids;
   // The kernel maps a tree as a whole or not at all; what cannot be mapped keeps the host's ids, of which none is inside.
   const canAll = host.mountsBelow(source).every((point) => {
@@ -119,4 +133,11 @@ function idsOfTree({ host, fileAccess }: SandboxedInput, source: string, isTree:
     return idMappingOf(magic, host.kernel) === "map";
   });
   return canAll ? "map-tree" : "map";
+}
+
+/** A policy that does not hold would be worse than no container. */
+function cannotServe(field: string): UnsupportedError {
+  return new UnsupportedError(
+    `${field}: there is a gofer policy for it, which only bound directories of files can have, without ids of their own`,
+  );
 }

@@ -9,7 +9,7 @@
 import { SpecError } from "../../specutils/errors.ts";
 import type { Device, IdMapping, Linux, Mount, Process, Spec } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
-import type { FileAccess } from "./level.ts";
+import type { MountAccess } from "./mount-access.ts";
 import { sandboxedMounts } from "./mounts.ts";
 
 /** How many ids every sandbox has. */
@@ -46,7 +46,8 @@ export interface SandboxedInput {
   range: IdRange | undefined;
   /** The user namespace of the sandbox that the container joins, which has that range. */
   joined?: string;
-  fileAccess: FileAccess;
+  /** By a mount's destination; `/` for the root file system. */
+  access(destination: string): MountAccess;
   host: HostView;
 }
 
