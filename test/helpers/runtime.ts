@@ -91,6 +91,12 @@ export async function waitFor<T>(what: string, condition: () => T | false | unde
   }
 }
 
+/** Kills a child and waits for its end; one that has ended by now is fine, for which no event comes any more. */
+export async function killChild(child: ChildProcess): Promise<void> {
+  child.kill("SIGKILL");
+  await waitFor("the child has ended", () => child.exitCode !== null || child.signalCode !== null);
+}
+
 /** One test's view of the runtime: everything it makes carries `word`, and is gone when the test is over. */
 export class Runtime {
   /** Occurs in every id and path of this test, and nowhere else on the machine. */

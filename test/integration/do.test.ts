@@ -2,7 +2,7 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("cloche", "root");
 
@@ -44,8 +44,7 @@ describe("do", () => {
       expect(readdirSync(runtime.root).filter((name) => name !== ".seccomp")).toEqual([]);
       const child = runtime.spawn(["do", "--", "sleep", "1000"]);
       await waitFor("the container runs", () => runtime.ok(["list", "--format", "json"]).includes('"running"'));
-      child.kill("SIGKILL");
-      await new Promise((resolve) => child.once("exit", resolve));
+      await killChild(child);
       expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(runtime.word);
     }));
 

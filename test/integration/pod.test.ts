@@ -6,7 +6,7 @@ import { mapIds } from "../helpers/container.ts";
 import { follow } from "../helpers/follow.ts";
 import { member, saved } from "../helpers/pod.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox", "cloche", "cgroup1");
 
@@ -345,8 +345,7 @@ it("create of a member that is killed at any moment leaves the sandbox as it was
       });
       const child = runtime.spawn(["create", "--bundle", bundle, id]);
       await new Promise((resolve) => setTimeout(resolve, delay));
-      child.kill("SIGKILL");
-      await waitFor("it has ended", () => child.exitCode !== null || child.signalCode !== null);
+      await killChild(child);
       runtime.ok(["delete", "--force", id]);
     }
     expect(runtime.state(root).status).toBe("running");

@@ -20,7 +20,7 @@ import path from "node:path";
 import { listenForConsole } from "../helpers/console.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
 const itOci = requires("root", "busybox", "oci");
@@ -56,8 +56,7 @@ async function whileExchanging(runtime: Runtime, a: string, b: string, body: () 
   try {
     await body();
   } finally {
-    attacker.kill("SIGKILL");
-    await new Promise((resolve) => attacker.once("exit", resolve));
+    await killChild(attacker);
   }
 }
 

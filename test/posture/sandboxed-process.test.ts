@@ -17,7 +17,7 @@ import type { BundleSpec } from "../helpers/bundle.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
 import { viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Result, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Result, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
 
 const it = requires("root", "busybox", "cloche");
@@ -470,8 +470,7 @@ it("sandboxed: a range stays with its container when cloche is killed, and comes
       child.stdout?.destroy();
       child.stderr?.destroy();
       await new Promise((resolve) => setTimeout(resolve, 6 + attempt * 4));
-      child.kill("SIGKILL");
-      await new Promise((resolve) => child.once("exit", resolve));
+      await killChild(child);
       runtime.run(["delete", "--force", id], SANDBOXED);
     }
     expect(readdirSync(CLAIMS).filter((name) => isOf(runtime, name))).toEqual([]);

@@ -7,7 +7,7 @@ import type { BundleSpec } from "../helpers/bundle.ts";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox", "cloche");
 
@@ -134,8 +134,7 @@ it("served: a create that is killed at any moment leaves no gofer", () =>
       child.stdout?.destroy();
       child.stderr?.destroy();
       await new Promise((resolve) => setTimeout(resolve, 10 + attempt * 8));
-      child.kill("SIGKILL");
-      await new Promise((resolve) => child.once("exit", resolve));
+      await killChild(child);
       runtime.run(["delete", "--force", id], SERVED);
     }
     await waitFor("no gofer is left", () => ownGofers().length === 0);
