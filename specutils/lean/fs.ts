@@ -90,25 +90,29 @@ function writePart(fd: number, part: Uint8Array, position: number | undefined): 
   return check(result, "write");
 }
 
+/** What is read goes here and is copied out: one for all files, of which `list` reads thousands. */
+let room = new Uint8Array(CHUNK_BYTES);
+
 export function readFileSync(file: string | number, encoding: Encoding | { encoding: Encoding }): string;
 export function readFileSync(file: string | number): Buffer;
 export function readFileSync(file: string | number, encoding?: Encoding | { encoding: Encoding }): string | Buffer {
   const fd = typeof file === "number" ? file : openSync(file);
-  const chunks: Uint8Array[] = [];
+  let length = 0;
   try {
-    for (let size = CHUNK_BYTES; ; size *= 2) {
-      const chunk = new Uint8Array(size);
-      const length = readSync(fd, chunk);
-      if (length === 0) break;
-      chunks.push(chunk.subarray(0, length));
+    for (let got = -1; got !== 0; length += got) {
+      if (length === room.length) {
+        const larger = new Uint8Array(2 * room.length);
+        larger.set(room);
+        room = larger;
+      }
+      got = readSync(fd, room, length);
     }
   } finally {
     if (typeof file !== "number") closeSync(fd);
   }
-  const [only] = chunks;
-  const all =
-    chunks.length === 1 && only !== undefined ? Buffer.from(only.buffer, 0, only.length) : Buffer.concat(chunks);
-  return encoding === undefined ? all : all.toString("utf8");
+  return encoding === undefined
+    ? Buffer.from(room.slice(0, length).buffer)
+    : Buffer.from(room.buffer, 0, length).toString("utf8");
 }
 
 export function writeFileSync(
