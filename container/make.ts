@@ -7,6 +7,7 @@
 import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
+import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { reapEnded } from "../sandbox/children.ts";
 import { planCreate } from "../sandbox/create-plan.ts";
 import {
@@ -46,7 +47,7 @@ import { removePidFile, writePidFile } from "./pid-file.ts";
 import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { containerHookState, hookState } from "./state.ts";
-import { createRecord, forgetRecord, withContainer } from "./store.ts";
+import { createRecord, forgetRecord, isSaved, withContainer } from "./store.ts";
 import { giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
 
@@ -134,9 +135,7 @@ class Making {
   async make(): Promise<MadeContainer> {
     this.#prepared.isolated?.check();
     // First, and so undone after the processes that are in it have ended.
-    this.#undo.push(async () => {
-      if (this.#record.cgroup !== undefined) await removeCgroup(this.#record.cgroup);
-    });
+    this.#undo.push(() => this.#removeCgroup());
     const launched = await this.#launch();
     const hookOutput = () => this.#hooks.output();
     const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
@@ -284,11 +283,26 @@ class Making {
   async #makeCgroup(): Promise<SyncReply | undefined> {
     const { cgroup } = this.#prepared;
     if (cgroup.driver === "systemd") return undefined;
-    const ref = await createCgroup(cgroup);
-    this.#record.cgroup = ref;
-    delete this.#record.reservedCgroupDirs;
-    await this.#save();
+    const ref = await this.#createCgroup();
     return cgroupReply(ref, this.#record.ownUserNamespace);
+  }
+
+  /** Makes the cgroup and notes it under the lock: a container that was deleted meanwhile makes none, which nobody would find. */
+  async #createCgroup(pid?: number): Promise<CgroupRef> {
+    const make = async () => {
+      const ref = await createCgroup(this.#prepared.cgroup, pid);
+      this.#record.cgroup = ref;
+      delete this.#record.reservedCgroupDirs;
+      return ref;
+    };
+    return this.#save(make);
+  }
+
+  /** Who has deleted the container meanwhile has removed its cgroup; one of the same name is a later container's by now. */
+  async #removeCgroup(): Promise<void> {
+    const { cgroup } = this.#record;
+    if (cgroup === undefined || !isSaved(this.#context.root, this.#record)) return;
+    await removeCgroup(cgroup);
   }
 
   /** The container process exists, and waits: what only its pid makes possible. */
@@ -296,10 +310,7 @@ class Making {
     const pid = this.#noteProcess(request);
     const { cgroup, spec } = this.#prepared;
     if (cgroup.driver === "systemd") {
-      const ref = await createCgroup(cgroup, pid);
-      this.#record.cgroup = ref;
-      delete this.#record.reservedCgroupDirs;
-      await this.#save();
+      await this.#createCgroup(pid);
     } else if (this.#record.cgroup !== undefined) {
       moveIntoCgroup(this.#record.cgroup, pid, this.#record.ownUserNamespace);
     }
@@ -352,16 +363,20 @@ class Making {
     await whileJoined(this.#context.root, joins, () => this.#save());
   }
 
-  /** Saves the record as it is here. @throws NotFoundError when somebody has deleted the container meanwhile */
-  async #save(): Promise<void> {
+  async #save(): Promise<void>;
+  async #save<T>(change: () => Promise<T>): Promise<T>;
+  /** Saves the record as it is here, after `change`. @throws NotFoundError when somebody has deleted the container meanwhile */
+  async #save<T>(change?: () => Promise<T>): Promise<T | undefined> {
     const record = this.#record;
-    await withContainer(
+    return withContainer(
       this.#context.root,
       record.id,
-      (saved) => {
+      async (saved) => {
+        const result = await change?.();
         Object.assign(saved, record);
         if (record.creator === undefined) delete saved.creator;
         if (record.reservedCgroupDirs === undefined) delete saved.reservedCgroupDirs;
+        return result;
       },
       { exact: true, only: record },
     );

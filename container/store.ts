@@ -161,6 +161,12 @@ export async function forgetRecord(root: string, record: SavedContainer): Promis
   });
 }
 
+/** Whether this very container is still saved: nobody has deleted it. */
+export function isSaved(root: string, record: SavedContainer): boolean {
+  const key = findExact(root, record.id);
+  return key !== undefined && isSame(loadRecord(root, key).record, record);
+}
+
 /** Whether both are the same container, as opposed to two that have had the same id one after the other. */
 export function isSame(one: SavedContainer, other: SavedContainer): boolean {
   return one.created === other.created && one.sandboxId === other.sandboxId && one.bundle === other.bundle;
