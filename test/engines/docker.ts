@@ -11,7 +11,7 @@ import { makeRootfs } from "../helpers/bundle.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import { type Result, waitFor } from "../helpers/runtime.ts";
 import { type CommandOptions, command, type Daemon, findProgram, Nest } from "./daemon.ts";
-import { findSide, findSides, sameOnAllSides, sideNames } from "./sides.ts";
+import { findSide, findSides, printed, sameOnAllSides, sideNames } from "./sides.ts";
 import { Terminal } from "./terminal.ts";
 
 /** The image that every daemon has. */
@@ -181,10 +181,7 @@ export class Side {
 
   /** What a shell script in a container of its own prints, both streams. @throws Error when it does not end with 0 */
   async sh(script: string, ...flags: string[]): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.run(flags, ["sh", "-c", script]);
-    if (exitCode !== 0)
-      throw new Error(`${flags.join(" ")} sh -c '${script}': exit code ${exitCode}: ${stdout}${stderr}`);
-    return stdout + stderr;
+    return printed(`${flags.join(" ")} sh -c '${script}'`, await this.run(flags, ["sh", "-c", script]));
   }
 
   /** Starts a container in the background and returns its name; it runs `sleep` unless told otherwise. */

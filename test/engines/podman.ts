@@ -13,7 +13,7 @@ import { OrdinaryUser } from "../helpers/ordinary-user.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import type { Result } from "../helpers/runtime.ts";
 import { type CommandOptions, command, findProgram, Nest } from "./daemon.ts";
-import { sideNames as sides } from "./sides.ts";
+import { printed, sideNames as sides } from "./sides.ts";
 import { Terminal } from "./terminal.ts";
 
 /** The image that every podman has: busybox, with `sh` to run. */
@@ -173,10 +173,7 @@ export class Side {
 
   /** What a shell script in a container of its own prints, both streams. @throws Error when it does not end with 0 */
   async sh(script: string, ...flags: string[]): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.run(flags, ["sh", "-c", script]);
-    if (exitCode !== 0)
-      throw new Error(`${flags.join(" ")} sh -c '${script}': exit code ${exitCode}: ${stdout}${stderr}`);
-    return stdout + stderr;
+    return printed(`${flags.join(" ")} sh -c '${script}'`, await this.run(flags, ["sh", "-c", script]));
   }
 
   /** Starts a container in the background and returns its name; it sleeps until SIGTERM unless told otherwise. */

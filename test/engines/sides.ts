@@ -1,5 +1,6 @@
 /** The two sides of an engine case: the runtime under test and the reference, run at the same time and compared. */
 import { expect } from "bun:test";
+import type { Result } from "../helpers/runtime.ts";
 import { distDirectory, isDefaultRuntime, runtimePath } from "../helpers/runtime-path.ts";
 import { findProgram } from "./daemon.ts";
 
@@ -46,4 +47,10 @@ export async function sameOnAllSides(sides: Side[], body: (side: Side) => Promis
 
 function describe(thrown: unknown): string {
   return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+}
+
+/** What a command has printed, both streams. @throws Error that names it as `what`, when it did not end with 0 */
+export function printed(what: string, { exitCode, stdout, stderr }: Result): string {
+  if (exitCode !== 0) throw new Error(`${what}: exit code ${exitCode}: ${stdout}${stderr}`);
+  return stdout + stderr;
 }
