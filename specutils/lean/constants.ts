@@ -18,4 +18,5 @@ export const O = {
   APPEND: 0o2000,
   DIRECTORY: isArm64 ? 0o40000 : 0o200000,
   CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
 } as const;

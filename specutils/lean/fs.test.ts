@@ -162,9 +162,41 @@ same("stat", (fs, at, note) => {
   note(() => fs.lstatSync(at("nope")));
 });
 
+same("owners, modes, rights, real paths, kinds of file systems", (fs, at, note) => {
+  fs.writeFileSync(at("file"), "");
+  fs.mkdirSync(at("dir"));
+  fs.symlinkSync("dir/..", at("link"));
+  const owner = (file: string) => [fs.statSync(file).uid, fs.statSync(file).gid];
+  const { uid, gid } = fs.statSync(at("file"));
+  note(() => fs.chmodSync(at("file"), 0o4711));
+  note(() => (fs.statSync(at("file")).mode & 0o7777).toString(8));
+  note(() => fs.chmodSync(at("nope"), 0o644));
+  note(() => fs.chownSync(at("file"), uid, gid));
+  note(() => owner(at("file")));
+  note(() => fs.chownSync(at("nope"), uid, gid));
+  const fd = fs.openSync(at("dir"));
+  note(() => fs.fchownSync(fd, uid, gid));
+  note(() => owner(at("dir")));
+  fs.closeSync(fd);
+  note(() => fs.accessSync(at("file")) ?? "may");
+  note(() => fs.accessSync(at("file"), node.constants.X_OK) ?? "may");
+  note(() => fs.accessSync(at("nope"), node.constants.R_OK) ?? "may");
+  note(() => fs.realpathSync(at("link/file")).endsWith("/file"));
+  note(() => fs.realpathSync(at("./link//dir/.")));
+  note(() => fs.realpathSync("/"));
+  for (const place of ["/", "/proc", "/sys", at("dir")]) note(() => Number(fs.statfsSync(place).type));
+  note(() => fs.statfsSync(at("nope")));
+});
+
+test("real paths of what is not there are errors", () => {
+  expect(() => lean.realpathSync("/nope")).toThrow("ENOENT: no such file or directory");
+});
+
 test("the constants are the machine's", () => {
   for (const [name, value] of Object.entries(constants.O)) {
-    if (name !== "CLOEXEC") expect([name, value]).toEqual([name, Reflect.get(node.constants, `O_${name}`)]);
+    // node has no names for these two.
+    if (name !== "CLOEXEC" && name !== "PATH")
+      expect([name, value]).toEqual([name, Reflect.get(node.constants, `O_${name}`)]);
   }
   const { ENOENT, EINTR } = os.constants.errno;
   expect([constants.ENOENT, constants.EINTR]).toEqual([ENOENT, EINTR]);

@@ -14,6 +14,7 @@ import { parseStatx, STATX_BYTES, type Stats } from "./stats.ts";
 const AT_REMOVEDIR = 0x200;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
+const STATFS_BYTES = 120;
 const CHUNK_BYTES = 65_536;
 const DEFAULT_FILE_MODE = 0o666;
 
@@ -217,6 +218,41 @@ export function readlinkSync(path: string): string {
   const bytes = new Uint8Array(4096);
   const length = check(sys(NR.readlinkat, AT_FDCWD, path, bytes, bytes.length), "readlink", path);
   return Buffer.from(bytes.buffer, 0, length).toString("utf8");
+}
+
+export function accessSync(path: string, mode = 0): void {
+  check(sys(NR.faccessat2, AT_FDCWD, path, mode, 0), "access", path);
+}
+
+export function chmodSync(path: string, mode: number): void {
+  check(sys(NR.fchmodat, AT_FDCWD, path, mode), "chmod", path);
+}
+
+/** @param uid -1 to leave it */
+export function chownSync(path: string, uid: number, gid: number): void {
+  check(sys(NR.fchownat, AT_FDCWD, path, uid, gid, 0), "chown", path);
+}
+
+/** @param uid -1 to leave it */
+export function fchownSync(fd: number, uid: number, gid: number): void {
+  check(sys(NR.fchownat, fd, "", uid, gid, AT_EMPTY_PATH), "fchown");
+}
+
+/** The kernel's own answer: the name of an open descriptor (proc_pid_fd(5)). */
+export function realpathSync(path: string): string {
+  const fd = check(retry(NR.openat, AT_FDCWD, path, O.PATH | O.CLOEXEC, 0), "realpath", path);
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What kind of file system `path` is on: `f_type` of struct statfs, which is its first word (statfs(2)). */
+export function statfsSync(path: string): { type: number } {
+  const bytes = new Uint8Array(STATFS_BYTES);
+  check(sys(NR.statfs, path, bytes), "statfs", path);
+  return { type: Number(new DataView(bytes.buffer).getBigInt64(0, true)) };
 }
 
 export * from "./rare-fs.ts";
