@@ -1,4 +1,4 @@
-/** The names of all commands and how to load each: one table for dispatch, help and completion. */
+/** The names of all commands and how to load each, for dispatch, help and completion. */
 
 import { UsageError } from "../specutils/errors.ts";
 import type { Command } from "./command.ts";
@@ -8,52 +8,106 @@ export class UnknownCommandError extends UsageError {
   override name = "UnknownCommandError";
 }
 
-type Loader = () => Promise<{ default: Command }>;
+/** Every command that help speaks of, in its order: first the life of a container. */
+const NAMES = [
+  "create",
+  "start",
+  "run",
+  "exec",
+  "state",
+  "list",
+  "ps",
+  "kill",
+  "wait",
+  "delete",
+  "pause",
+  "resume",
+  "update",
+  "events",
+  "do",
+  "spec",
+  "features",
+  "checkpoint",
+  "restore",
+  "install",
+  "uninstall",
+  "completion",
+  "help",
+  "version",
+] as const;
 
-/** In the order of the help: first the life of a container. Loaded one by one, since loading is most of a short call. */
-const loaders: Readonly<Record<string, Loader>> = {
-  create: () => import("./create.ts"),
-  start: () => import("./start.ts"),
-  run: () => import("./run.ts"),
-  exec: () => import("./exec.ts"),
-  state: () => import("./state.ts"),
-  list: () => import("./list.ts"),
-  ps: () => import("./ps.ts"),
-  kill: () => import("./kill.ts"),
-  wait: () => import("./wait.ts"),
-  delete: () => import("./delete.ts"),
-  pause: () => import("./pause.ts"),
-  resume: () => import("./resume.ts"),
-  update: () => import("./update.ts"),
-  events: () => import("./events.ts"),
-  do: () => import("./do.ts"),
-  spec: () => import("./spec.ts"),
-  features: () => import("./features.ts"),
-  checkpoint: () => import("./checkpoint.ts"),
-  restore: () => import("./restore.ts"),
-  install: () => import("./install.ts"),
-  uninstall: () => import("./uninstall.ts"),
-  completion: () => import("./completion.ts"),
-  help: () => import("./help.ts"),
-  version: () => import("./version.ts"),
-};
+/** `gofer` is one that cloche starts itself. */
+type Name = (typeof NAMES)[number] | "gofer";
 
-/** Commands that cloche starts itself, and no help speaks of. */
-const hiddenLoaders: Readonly<Record<string, Loader>> = {
-  gofer: () => import("./gofer.ts"),
-};
+/** Loaded one by one, since loading is most of a short call; a table of functions would be made anew for each. */
+function load(name: Name): Promise<{ default: Command }> {
+  switch (name) {
+    case "create":
+      return import("./create.ts");
+    case "start":
+      return import("./start.ts");
+    case "run":
+      return import("./run.ts");
+    case "exec":
+      return import("./exec.ts");
+    case "state":
+      return import("./state.ts");
+    case "list":
+      return import("./list.ts");
+    case "ps":
+      return import("./ps.ts");
+    case "kill":
+      return import("./kill.ts");
+    case "wait":
+      return import("./wait.ts");
+    case "delete":
+      return import("./delete.ts");
+    case "pause":
+      return import("./pause.ts");
+    case "resume":
+      return import("./resume.ts");
+    case "update":
+      return import("./update.ts");
+    case "events":
+      return import("./events.ts");
+    case "do":
+      return import("./do.ts");
+    case "spec":
+      return import("./spec.ts");
+    case "features":
+      return import("./features.ts");
+    case "checkpoint":
+      return import("./checkpoint.ts");
+    case "restore":
+      return import("./restore.ts");
+    case "install":
+      return import("./install.ts");
+    case "uninstall":
+      return import("./uninstall.ts");
+    case "completion":
+      return import("./completion.ts");
+    case "help":
+      return import("./help.ts");
+    case "version":
+      return import("./version.ts");
+    case "gofer":
+      return import("./gofer.ts");
+  }
+}
+
+function isName(name: string): name is Name {
+  return name === "gofer" || (NAMES as readonly string[]).includes(name);
+}
 
 /** The command called `name`. @throws UnknownCommandError if there is none */
 export async function loadCommand(name: string): Promise<Command> {
-  const all = { ...loaders, ...hiddenLoaders };
-  const load = Object.hasOwn(all, name) ? all[name] : undefined;
-  if (load === undefined) {
+  if (!isName(name)) {
     throw new UnknownCommandError(`unknown command ${JSON.stringify(name)}: "cloche help" lists the commands`);
   }
-  return (await load()).default;
+  return (await load(name)).default;
 }
 
 /** Every command, for help and completion. */
 export async function loadAllCommands(): Promise<Command[]> {
-  return (await Promise.all(Object.values(loaders).map((load) => load()))).map((module) => module.default);
+  return (await Promise.all(NAMES.map(load))).map((module) => module.default);
 }

@@ -1,6 +1,6 @@
 /** The configuration file: the lowest of the places a setting can come from. Whatever is wrong with it is an error. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { ClocheError, reasonOf } from "../specutils/errors.ts";
 import { parseToml } from "../specutils/toml.ts";
 
@@ -28,12 +28,10 @@ export async function readConfigFile<const Table extends Readonly<Record<string,
 ): Promise<ConfigFileValues<Table>> {
   let text: string;
   try {
+    // Most often there is none, and an error costs more than this look.
+    if (isOptional && statSync(path, { throwIfNoEntry: false }) === undefined) return {};
     text = readFileSync(path, "utf8");
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "ENOENT" && isOptional) {
-      return {};
-    }
     throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const values: Record<string, unknown> = {};

@@ -6,9 +6,8 @@ import { statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { destroyContainer, type Remains } from "./destroy.ts";
 import { noteOomKills } from "./exit-record.ts";
-import { foreignField } from "./foreign.ts";
 import type { SavedContainer } from "./record.ts";
-import { salvageRemains } from "./salvage.ts";
+import { isOwnRecord } from "./save.ts";
 import { hookState } from "./state.ts";
 import { checkAllowed } from "./status.ts";
 import { type ContainerKey, findKey, removeRecord, removeTraces, withContainer, withLock } from "./store.ts";
@@ -65,7 +64,7 @@ async function adjustScore(context: Context, { id, sandboxId }: ContainerKey): P
 }
 
 async function destroy(context: Context, record: SavedContainer): Promise<void> {
-  const foreign = foreignField(record);
+  const foreign = isOwnRecord(record) ? undefined : (await import("./foreign.ts")).foreignField(record);
   if (foreign !== undefined) {
     const path = statePath(context.root, record.sandboxId, record.id);
     throw new StateFileError(`${foreign}: names what is not the container's`, path, "");
@@ -96,6 +95,7 @@ async function giveBackIds({ root }: Context, record: Remains): Promise<void> {
 async function deleteUnreadable(context: Context, id: string): Promise<void> {
   const { sandboxId } = await withLock(context.root, id, async () => {
     const key = findKey(context.root, id);
+    const { salvageRemains } = await import("./salvage.ts");
     const remains = { ...key, ...salvageRemains(context.root, key) };
     const { endMembers } = await import("./members.ts");
     await endMembers(context, id);

@@ -8,26 +8,25 @@ import { abandon, checkExecuted, helperDied, launch, type SyncHandlers } from ".
 import { SYNC } from "../sandbox/protocol.ts";
 import { loadSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
-import { readConfig, readProcess } from "../specutils/config.ts";
 import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
+import { readProcess } from "../specutils/process-file.ts";
 import { processRef } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
+import { seccompPath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, passwdIn, programEnvironment } from "./environment.ts";
+import { waitForChild } from "./foreground.ts";
 import { currentLimit } from "./limits.ts";
 import { writePidFile } from "./pid-file.ts";
-import { checkPreserved, checkTerminal, seccompCache } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
-import { waitFor } from "./run.ts";
-import { sendListener } from "./seccomp-listener.ts";
 import { openPidfd } from "./signal-process.ts";
 import { checkAllowed, isAllowed, refusal } from "./status.ts";
 import { readRecord } from "./store.ts";
-import { giveStreams } from "./streams.ts";
+import { checkPreserved, checkTerminal, giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
 
 /** The last user or group id (see `id` in specutils/schema.ts). */
@@ -67,7 +66,7 @@ export interface ExecOptions {
 export async function execContainer(context: Context, options: ExecOptions): Promise<number> {
   const record = await readRecord(context.root, options.id);
   checkStatus(record, options.ignorePaused);
-  const asked = options.processFile === undefined ? processOf(record, options) : readProcess(options.processFile);
+  const asked = options.processFile === undefined ? await processOf(record, options) : readProcess(options.processFile);
   const { isolation } = record;
   const sandboxed =
     isolation && (await import("./isolation.ts")).isolateExec(context.root, isolation, record.annotations, asked);
@@ -114,7 +113,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       // It has become its program: from here on it is the caller's.
       undo.clear();
       closeSync(conversation.socket);
-      return options.detach ? 0 : waitFor(started.pid, started.terminalFd);
+      return options.detach ? 0 : waitForChild(started.pid, started.terminalFd);
     } finally {
       stopForwarding();
     }
@@ -149,7 +148,8 @@ function checkStatus(record: SavedContainer, ignorePaused: boolean): void {
 }
 
 /** The process of the container's config.json, changed as the flags say; what it does not inherit is its terminal. */
-function processOf(record: SavedContainer, options: ExecOptions): Process {
+async function processOf(record: SavedContainer, options: ExecOptions): Promise<Process> {
+  const { readConfig } = await import("../specutils/config.ts");
   const base = readConfig(record.bundle).spec.process;
   if (base === undefined)
     throw new UsageError("cannot exec without --process: the container's config.json has no process");
@@ -193,9 +193,9 @@ function withCapabilities(base: Capabilities, added: string[]): Capabilities {
 /** The container's filter. One that was compiled and is not there any more must not be left out. @throws ClocheError */
 function seccompOf(context: Context, record: SavedContainer): CompiledSeccomp | undefined {
   if (record.seccompFilter === undefined) return undefined;
-  const compiled = loadSeccomp(seccompCache(context.root), record.seccompFilter);
+  const compiled = loadSeccomp(seccompPath(context.root), record.seccompFilter);
   if (compiled === undefined) {
-    throw new ClocheError(`its seccomp filter ${record.seccompFilter} is gone from ${seccompCache(context.root)}`);
+    throw new ClocheError(`its seccomp filter ${record.seccompFilter} is gone from ${seccompPath(context.root)}`);
   }
   return compiled;
 }
@@ -218,7 +218,8 @@ function execHandlers(
       started.terminalFd = takeTerminal(master, options.consoleSocket);
       return undefined;
     },
-    [SYNC.LISTENER]: ({ fds: [listener] }) => {
+    [SYNC.LISTENER]: async ({ fds: [listener] }) => {
+      const { sendListener } = await import("./seccomp-listener.ts");
       if (listener !== undefined) sendListener(record, listener);
       return undefined;
     },

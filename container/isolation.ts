@@ -15,7 +15,7 @@ import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { ClocheError, UnsupportedError } from "../specutils/errors.ts";
 import type { Process, Spec } from "../specutils/spec.ts";
-import { statePath } from "../statefile/names.ts";
+import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
 import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
@@ -165,7 +165,7 @@ export function isolateExec(
 
 /** The baseline filter. @param allowed what it lets through */
 function baselineFilter(root: string, allowed: readonly string[]): CompiledSeccomp {
-  return cachedSeccomp(`${root}/.seccomp`, baselineProfile(allowed));
+  return cachedSeccomp(seccompPath(root), baselineProfile(allowed));
 }
 
 /** Ranges are of the host's ids, which a process in a user namespace does not have. @throws UnsupportedError */

@@ -35,7 +35,7 @@ import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { runPoststopHooks } from "./delete.ts";
 import { passwdOf, programEnvironment } from "./environment.ts";
-import { EXIT_FILE_START } from "./exit-record.ts";
+import { EXIT_FILE_START, timestamp } from "./exit-record.ts";
 import type { ServedMounts } from "./gofer.ts";
 import { HookTurns } from "./hook-files.ts";
 import { runHooks } from "./hooks.ts";
@@ -62,15 +62,13 @@ export interface MadeContainer {
 }
 
 /**
- * @param mode `create`: it waits for `start` on a socket of its own; `run`: on this conversation; `run-attached`: likewise,
- *   and the caller relays its terminal
- * @throws UsageError, SpecError, UnsupportedError, ExistsError before anything has happened; other errors with all undone
+ * `create`: it waits for `start` on a socket of its own; `run`: on this conversation; `run-attached`: likewise, and the caller
+ * relays its terminal.
  */
-export async function makeContainer(
-  context: Context,
-  options: CreateOptions,
-  mode: "create" | "run" | "run-attached",
-): Promise<MadeContainer> {
+export type MakeMode = "create" | "run" | "run-attached";
+
+/** @throws UsageError, SpecError, UnsupportedError, ExistsError before anything has happened; other errors with all undone */
+export async function makeContainer(context: Context, options: CreateOptions, mode: MakeMode): Promise<MadeContainer> {
   checkId(options.id);
   const endPreparing = beginSpan("read and check the config");
   const prepared = await prepareCreate(context, options, mode === "run-attached");
@@ -87,7 +85,7 @@ export async function makeContainer(
   const undo = new UndoStack();
   undo.push(() => forgetRecord(context.root, record));
   undo.push(() => prepared.isolated?.release());
-  const making = new Making(context, options, prepared, record, undo);
+  const making = new Making(context, options, mode, prepared, record, undo);
   try {
     return await making.make();
   } catch (error) {
@@ -115,6 +113,7 @@ function startSocketPath(root: string): string {
 class Making {
   readonly #context: Context;
   readonly #options: CreateOptions;
+  readonly #mode: MakeMode;
   readonly #prepared: Prepared;
   readonly #record: SavedContainer;
   readonly #undo: UndoStack;
@@ -124,9 +123,17 @@ class Making {
   /** Whether any hook has been called. */
   hasRunHooks = false;
 
-  constructor(context: Context, options: CreateOptions, prepared: Prepared, record: SavedContainer, undo: UndoStack) {
+  constructor(
+    context: Context,
+    options: CreateOptions,
+    mode: MakeMode,
+    prepared: Prepared,
+    record: SavedContainer,
+    undo: UndoStack,
+  ) {
     this.#context = context;
     this.#options = options;
+    this.#mode = mode;
     this.#prepared = prepared;
     this.#record = record;
     this.#undo = undo;
@@ -150,6 +157,11 @@ class Making {
       writePidFile(pidFile, process.pid);
     }
     this.#record.status = "created";
+    // As in `start`: nothing but the program comes now, so it is written down once and not twice.
+    if (this.#mode !== "create" && this.#record.hasStartSteps !== true) {
+      this.#record.status = "running";
+      this.#record.startedAt = timestamp();
+    }
     delete this.#record.creator;
     await this.#saveCreated();
     for (const warning of this.#warnings) this.#context.warn(warning);
@@ -234,7 +246,9 @@ class Making {
     });
     endPlanning();
     this.#warnings.push(...(isolated?.warnings ?? []));
-    for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
+    this.#context.debug(() => `plan: ${plan.host.length} ops on the host, ${plan.container.length} in the container`);
+    for (const { code, what } of plan.host) this.#context.debug(() => `${opName(code)}: ${what}`);
+    for (const { code, what } of plan.container) this.#context.debug(() => `${opName(code)}: ${what}`);
     return plan;
   }
 

@@ -1,5 +1,5 @@
 /** What `create` finds out and checks before anything happens: the config, the paths, the cgroup, the filter. */
-import { fstatSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import path from "node:path";
 import { disabledCgroupPlan, planCgroup } from "../sandbox/cgroups/plan.ts";
 import { probeCgroupHost } from "../sandbox/cgroups/probe.ts";
@@ -10,10 +10,11 @@ import { findResctrl } from "../sandbox/intel-rdt.ts";
 import { isNew, namespaceChoice } from "../sandbox/namespaces.ts";
 import { type CachedSeccomp, cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import { readConfig } from "../specutils/config.ts";
-import { reasonOf, SpecError, UsageError } from "../specutils/errors.ts";
+import { reasonOf, SpecError } from "../specutils/errors.ts";
 import { ownProcessRef } from "../specutils/process-ref.ts";
 import type { Spec } from "../specutils/spec.ts";
 import { isHostRoot } from "../specutils/user-namespace.ts";
+import { seccompPath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
@@ -23,6 +24,7 @@ import { checkNoGofer, levelOf } from "./isolation-level.ts";
 import { sandboxToJoin } from "./join.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
+import { checkPreserved, checkTerminal } from "./streams.ts";
 
 export interface Prepared {
   spec: Spec;
@@ -39,11 +41,6 @@ export interface Prepared {
   /** All descriptors that the program gets beyond stdio, and how many of them are LISTEN_FDS. */
   preserveFds: number;
   listenFds: number;
-}
-
-/** Where compiled filters are kept. */
-export function seccompCache(root: string): string {
-  return `${root}/.seccomp`;
 }
 
 /**
@@ -63,7 +60,7 @@ export async function prepareCreate(context: Context, options: CreateOptions, ca
   checkPreserved(preserveFds);
   checkListener(spec);
   checkTerminal(spec.process?.terminal === true, options.consoleSocket, canRelay);
-  const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompCache(context.root), linux.seccomp);
+  const seccomp = linux?.seccomp === undefined ? undefined : cachedSeccomp(seccompPath(context.root), linux.seccomp);
   const joins = await sandboxToJoin(context, options.id, spec);
   const cgroup = planContainerCgroup(context, options.id, spec);
   const resctrl = linux?.intelRdt === undefined ? undefined : findResctrl();
@@ -112,31 +109,6 @@ function checkListener({ linux }: Spec): void {
   const field = "linux.seccomp.listenerPath";
   const reason = found === undefined ? "no such file or directory" : "not a socket";
   throw new SpecError(`invalid config.json: ${field}: ${JSON.stringify(listenerPath)}: ${reason}`, field);
-}
-
-/** Descriptors that are to be passed on must be there: a gap would be filled with one of ours. */
-export function checkPreserved(count: number): void {
-  for (let fd = 3; fd < 3 + count; fd++) {
-    try {
-      fstatSync(fd);
-    } catch {
-      throw new UsageError(`cannot preserve file descriptor ${fd}: it is not open (see --preserve-fds and LISTEN_FDS)`);
-    }
-  }
-}
-
-/** @throws UsageError when nobody would hold the master end, or a socket is given for nothing */
-export function checkTerminal(wanted: boolean, socket: string | undefined, canRelay: boolean): void {
-  if (!wanted) {
-    if (socket === undefined) return;
-    throw new UsageError("cannot use --console-socket: the process has no terminal (process.terminal is not true)");
-  }
-  if (socket !== undefined) {
-    if (!canRelay) return;
-    throw new UsageError("cannot use --console-socket: it needs --detach, or `create`");
-  }
-  if (canRelay) return;
-  throw new UsageError("cannot allocate a terminal: process.terminal is true, so --console-socket is required");
 }
 
 /** The record of a container that is about to be created. */

@@ -1,13 +1,12 @@
 /** `run`: create and start in one and, unless detached, wait for the end and delete (runc's `run`). */
 import { closeSync } from "node:fs";
 import { constants } from "node:os";
-import { reapEnded, waitForChild } from "../sandbox/children.ts";
 import { ClocheError, messageOf, SyscallError } from "../specutils/errors.ts";
-import { forwardSignals, pidfdOpen } from "../specutils/syscall.ts";
-import { relayTerminal } from "./console.ts";
+import { forwardSignals } from "../specutils/syscall.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { deleteContainer } from "./delete.ts";
+import { waitForChild } from "./foreground.ts";
 import { type MadeContainer, makeContainer } from "./make.ts";
 import { letRun } from "./start.ts";
 
@@ -51,7 +50,7 @@ export async function runContainer(context: Context, options: RunOptions): Promi
 
 function waitForProgram({ record, terminalFd }: MadeContainer): number {
   try {
-    return waitFor(record.process?.pid ?? 0, terminalFd);
+    return waitForChild(record.process?.pid ?? 0, terminalFd);
   } catch (error) {
     throw new ClocheError(`cannot wait for container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
       cause: error,
@@ -67,20 +66,4 @@ function forward(pid: number): () => void {
     if (error instanceof SyscallError && error.errno === constants.errno.ESRCH) return () => undefined;
     throw new ClocheError(`cannot pass signals on to the container: ${messageOf(error)}`, { cause: error });
   }
-}
-
-/** Waits for our child `pid`, relaying its terminal if that is ours, and returns the exit code that a shell would show. */
-export function waitFor(pid: number, terminalFd: number | undefined): number {
-  if (terminalFd !== undefined) {
-    const pidfd = pidfdOpen(pid);
-    try {
-      relayTerminal(terminalFd, pidfd);
-    } finally {
-      closeSync(pidfd);
-      closeSync(terminalFd);
-    }
-  }
-  const end = waitForChild(pid);
-  reapEnded();
-  return end?.exitCode ?? 128 + (end?.signal ?? 0);
 }

@@ -4,7 +4,7 @@ import { ClocheError, reasonOf } from "../specutils/errors.ts";
 import { beginSpan } from "../specutils/spans.ts";
 import { type PreparedFile, prepareFile, writeFileAtomic } from "../statefile/atomic-file.ts";
 import { statePath } from "../statefile/names.ts";
-import type { SavedContainer } from "./record.ts";
+import { parseRecord, type SavedContainer } from "./record.ts";
 
 /** Saves a record as it is now, while its lock is held. */
 export interface Save {
@@ -28,6 +28,25 @@ const removed = new WeakSet<object>();
 /** Keeps a record that was removed from being saved by its `Save`. */
 export function noteRemoved(record: object): void {
   removed.add(record);
+}
+
+/** What this process has saved last, by path. */
+const ownTexts = new Map<string, string>();
+
+/** Records that were read from such a text. */
+const ownRecords = new WeakSet<SavedContainer>();
+
+/** The record in the text of a state file; what this process has written there itself needs no check. @throws StateFileError */
+export function readBack(path: string, text: string): SavedContainer {
+  if (ownTexts.get(path) !== text) return parseRecord(path, text);
+  const record = JSON.parse(text) as SavedContainer;
+  ownRecords.add(record);
+  return record;
+}
+
+/** Whether what the record names is known to be the container's, since this process has written all of it. */
+export function isOwnRecord(record: SavedContainer): boolean {
+  return ownRecords.has(record);
 }
 
 /** A `Save` for a record that was loaded from `text`. It does not write what is there already. */
@@ -60,7 +79,9 @@ export function saver(root: string, record: SavedContainer, text: string): Save 
 
 /** Saves a record. Preconditions: the caller holds its lock. @throws ClocheError */
 export function saveRecord(root: string, record: SavedContainer): void {
-  saving(record, () => writeFileAtomic(statePath(root, record.sandboxId, record.id), serialize(record)));
+  const [path, text] = [statePath(root, record.sandboxId, record.id), serialize(record)];
+  saving(record, () => writeFileAtomic(path, text));
+  ownTexts.set(path, text);
 }
 
 function saving<T>(record: SavedContainer, step: () => T): T {

@@ -16,8 +16,8 @@ import { acquireLock, removeDeadClaims } from "../statefile/lock.ts";
 import { checkId, exitPath, lockPath, parseStateName, stateNameEnd, statePath } from "../statefile/names.ts";
 import { exitOfZombie, explainExit, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
-import { hasCgroup, parseRecord, refreshRecord } from "./record.ts";
-import { noteRemoved, type Save, saveRecord, saver, serialize } from "./save.ts";
+import { hasCgroup, refreshRecord } from "./record.ts";
+import { noteRemoved, readBack, type Save, saveRecord, saver, serialize } from "./save.ts";
 
 /** A container with that id is there already. */
 export class ExistsError extends ClocheError {
@@ -282,7 +282,7 @@ function loadRecord(root: string, key: ContainerKey): { record: SavedContainer; 
   for (;;) {
     const text = readText(path);
     if (text === undefined) throw notFound(key.id);
-    const record = parseRecord(path, text);
+    const record = readBack(path, text);
     const wasCreating = record.status === "creating";
     refreshRecord(record, (process) => {
       const exit = readExitRecord(exitFile) ?? exitOfZombie(process);

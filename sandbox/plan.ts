@@ -103,37 +103,59 @@ function encodeText(text: OpText): Uint8Array {
  */
 export function encodePlan(plan: Plan): Uint8Array {
   const ops = [...plan.host, ...plan.container];
-  const texts = ops.map(({ texts }) => texts.map(encodeText));
+  const texts: Uint8Array[] = [];
+  // The first 8 bytes are the empty string, which absent texts refer to.
+  let stringsBytes = 8;
+  for (const { texts: given } of ops) {
+    for (const text of given) {
+      const encoded = encodeText(text);
+      texts.push(encoded);
+      stringsBytes += spaceOf(encoded);
+    }
+  }
   const stringsAt = HEADER_BYTES + ops.length * OP_BYTES;
-  // An 8-byte boundary for each text, because some are arrays of numbers; and a NUL behind each.
-  const stringsBytes = texts.flat().reduce((sum, bytes) => sum + align8(bytes.length + 1), 8);
   const total = stringsAt + stringsBytes;
   if (ops.length > PLAN_MAX_OPS || total > PLAN_MAX_BYTES) {
     throw new UnsupportedError(`cannot plan the container: ${ops.length} steps in ${total} bytes are too many`);
   }
   const bytes = new Uint8Array(total);
   const view = new DataView(bytes.buffer);
-  [PLAN_MAGIC, PLAN_VERSION, total, ops.length, stringsBytes, plan.host.length].forEach((value, index) => {
-    view.setUint32(index * 4, value, true);
-  });
-  let stringAt = 8; // the first 8 bytes are the empty string, which absent texts refer to
-  ops.forEach(({ code, flags, args }, index) => {
-    const at = HEADER_BYTES + index * OP_BYTES;
+  let at = 0;
+  for (const value of [PLAN_MAGIC, PLAN_VERSION, total, ops.length, stringsBytes, plan.host.length]) {
+    view.setUint32(at, value, true);
+    at += 4;
+  }
+  let next = 0;
+  let stringAt = 8;
+  at = HEADER_BYTES;
+  for (const { code, flags, args, texts: given } of ops) {
     view.setUint32(at, code, true);
     view.setUint32(at + 4, flags, true);
-    args.forEach((arg, position) => {
-      view.setBigUint64(at + 8 + position * 8, BigInt.asUintN(64, BigInt(arg)), true);
-    });
-    texts[index]?.forEach((text, position) => {
+    for (let position = 0; position < args.length; position++) setArg(view, at + 8 + position * 8, args[position] ?? 0);
+    for (let position = 0; position < given.length; position++) {
+      const text = texts[next++];
+      if (text === undefined) break;
       view.setUint32(at + 40 + position * 8, stringAt, true);
       view.setUint32(at + 44 + position * 8, text.length, true);
       bytes.set(text, stringsAt + stringAt);
-      stringAt += align8(text.length + 1);
-    });
-  });
+      stringAt += spaceOf(text);
+    }
+    at += OP_BYTES;
+  }
   return bytes;
 }
 
-function align8(length: number): number {
-  return (length + 7) & ~7;
+/** 64 bits, negative numbers as in C. A BigInt for each of hundreds of small numbers takes several times as long. */
+function setArg(view: DataView, at: number, arg: number | bigint): void {
+  if (typeof arg === "bigint") {
+    view.setBigUint64(at, BigInt.asUintN(64, arg), true);
+    return;
+  }
+  view.setUint32(at, arg >>> 0, true);
+  view.setInt32(at + 4, Math.floor(arg / 2 ** 32), true);
+}
+
+/** An 8-byte boundary for each text, because some are arrays of numbers; and a NUL behind each. */
+function spaceOf(text: Uint8Array): number {
+  return (text.length + 1 + 7) & ~7;
 }

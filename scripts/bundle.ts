@@ -27,7 +27,12 @@ const result = await Bun.build({
   bytecode: true,
   format: "esm",
   splitting: true,
-  define: { CLOCHE_VERSION: JSON.stringify(version), CLOCHE_COMMIT: JSON.stringify(commit) },
+  define: {
+    CLOCHE_VERSION: JSON.stringify(version),
+    CLOCHE_COMMIT: JSON.stringify(commit),
+    // So that tables by architecture are plain numbers.
+    "process.arch": JSON.stringify(process.arch),
+  },
   // What lies in the working directory, which is often a bundle, is not loaded (test/posture/working-directory.test.ts).
   compile: {
     outfile,

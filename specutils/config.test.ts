@@ -2,9 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkConfig, parseConfig, readConfig, readProcess, readResources } from "./config.ts";
+import { checkConfig, parseConfig, readConfig, readResources } from "./config.ts";
 import { SpecError, UnsupportedError } from "./errors.ts";
 import { type Json, parseJson } from "./json.ts";
+import { readProcess } from "./process-file.ts";
 
 const FULL_CONFIG = readFileSync(join(import.meta.dir, "testdata/full-config.json"), "utf8");
 

@@ -32,7 +32,8 @@ export interface Line {
 
 export interface Log {
   readonly target: LogTarget;
-  debug(message: string): void;
+  /** @param message a function is called only if debug lines are written */
+  debug(message: string | (() => string)): void;
   warn(message: string): void;
   error(message: string): void;
   /** Writes what is still held back and lets go of the file. @throws NodeJS.ErrnoException if the file cannot be written */
@@ -78,7 +79,7 @@ export function openLog(target: LogTarget): Log {
     target,
     debug(message) {
       if (target.isDebug) {
-        write(lineOf("debug", message));
+        write(lineOf("debug", typeof message === "string" ? message : message()));
       }
     },
     warn(message) {

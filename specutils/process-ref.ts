@@ -70,11 +70,16 @@ export function processRef(pid: number): ProcessRef | undefined {
   return stat && { pid, startTime: stat.startTime };
 }
 
+let ownRef: ProcessRef | undefined;
+
 /** A reference to this process itself. @throws ClocheError where there is no /proc to tell */
 export function ownProcessRef(): ProcessRef {
-  const stat = readProcessStat("self");
-  if (stat === undefined) throw new ClocheError("cannot read /proc/self/stat: is /proc mounted?");
-  return { pid: process.pid, startTime: stat.startTime };
+  if (ownRef === undefined) {
+    const stat = readProcessStat("self");
+    if (stat === undefined) throw new ClocheError("cannot read /proc/self/stat: is /proc mounted?");
+    ownRef = { pid: process.pid, startTime: stat.startTime };
+  }
+  return ownRef;
 }
 
 /**

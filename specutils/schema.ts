@@ -82,9 +82,11 @@ export function optionalText<T extends string>(check: Check<T>): OptionalField<T
  * @param clause the part of the spec that describes it, shown when a required field is missing
  */
 export function object<T extends object>(clause: string, fields: Fields<T>): Check<T> {
-  const table = Object.entries<RequiredField<unknown> | OptionalField<unknown>>(fields);
+  // Made when it is needed: most documents have few of the objects that there can be.
+  let table: [string, RequiredField<unknown> | OptionalField<unknown>][] | undefined;
   return (value, place, depth) => {
     if (!isObject(value)) return place.wrong(depth, value, "an object");
+    table ??= Object.entries<RequiredField<unknown> | OptionalField<unknown>>(fields);
     const result: Record<string, unknown> = {};
     for (const [name, field] of table) {
       const member = value[name];
@@ -152,9 +154,9 @@ export function absolutePath(clause: string): Check<string> {
 }
 
 export function oneOf<T extends string>(values: readonly T[], clause?: string): Check<T> {
-  const known: ReadonlySet<Json> = new Set(values);
+  const known: readonly Json[] = values;
   return (value, place, depth) =>
-    known.has(value) ? (value as T) : place.wrong(depth, value, `one of ${values.join(", ")}`, clause);
+    known.includes(value) ? (value as T) : place.wrong(depth, value, `one of ${values.join(", ")}`, clause);
 }
 
 export const bool: Check<boolean> = (value, place, depth) =>

@@ -3,8 +3,8 @@
  *
  * The lock is a symbolic link whose target names its owner (pid, start time, pid namespace, boot). symlink(2) makes the
  * lock and its owner's name in one step, so a lock without an owner never exists. Taking a free lock is that one call;
- * proper-lockfile and p-retry do the waiting, on the same link through proper-lockfile's `fs` option, and are loaded
- * only then (together they cost more than a whole uncontended command).
+ * proper-lockfile and p-retry do the waiting (lock-wait.ts), on the same link through proper-lockfile's `fs` option, and are
+ * loaded only then (together they cost more than a whole uncontended command).
  *
  * A dead owner's lock goes over to one of those who want it, see `takeFromDead`.
  */
@@ -12,7 +12,6 @@
 import {
   existsSync,
   lstatSync,
-  lutimesSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -48,46 +47,10 @@ export async function acquireLock(path: string, waitLimitMs: number = WAIT_LIMIT
     take(path, owner);
   } catch (error) {
     if (codeOf(error) !== "EEXIST") throw error;
+    const { waitForLock } = await import("./lock-wait.ts");
     return waitForLock(path, owner, waitLimitMs);
   }
   return () => releaseLock(path, owner);
-}
-
-async function waitForLock(path: string, owner: string, waitLimitMs: number): Promise<() => void> {
-  const { default: pRetry } = await import("p-retry");
-  const { default: lockfile } = await import("proper-lockfile");
-  const options = { lockfilePath: path, realpath: false, fs: linkFileSystem(owner), ...NO_TIMESTAMPS };
-  try {
-    return await pRetry(() => lockfile.lockSync(path, options), {
-      retries: Number.POSITIVE_INFINITY,
-      minTimeout: 1,
-      maxTimeout: 10,
-      randomize: true,
-      maxRetryTime: waitLimitMs,
-      shouldRetry: ({ error }) => codeOf(error) === "ELOCKED",
-    });
-  } catch (error) {
-    if (codeOf(error) !== "ELOCKED") throw error;
-    const holder = readOwner(path)?.split(" ")[0] ?? "unknown";
-    throw new LockError(`locked by process ${holder} for more than ${waitLimitMs / 1000} seconds`, { cause: error });
-  }
-}
-
-/**
- * proper-lockfile tells a dead holder by the age of its lock. We ask the kernel instead, so its limit and the renewal
- * that goes with it are put as far away as a timer reaches (in ms).
- */
-const NO_TIMESTAMPS = { stale: 2 ** 31, update: 2 ** 30 };
-
-/** The five calls that proper-lockfile makes on its lock directory, made on a link that names the owner instead. */
-function linkFileSystem(owner: string): object {
-  return {
-    mkdirSync: (path: string) => take(path, owner),
-    rmdirSync: unlinkSync,
-    statSync: lstatSync,
-    utimesSync: lutimesSync,
-    realpathSync: (path: string) => path,
-  };
 }
 
 /**
@@ -106,7 +69,7 @@ function releaseLock(path: string, owner: string): void {
 const unreleased = new Set<string>();
 
 /** Takes the lock at `path` if it is free or its owner is dead. @throws the file system's error, EEXIST if it is held */
-function take(path: string, owner: string): void {
+export function take(path: string, owner: string): void {
   try {
     symlinkSync(owner, path);
   } catch (error) {
@@ -154,10 +117,15 @@ export function removeDeadClaims(path: string): void {
   }
 }
 
+let ownName: string | undefined;
+
 /** `<pid> <start time> <pid namespace> <boot id>`, the name of this process as an owner. */
 function ownerName(): string {
-  const { pid, startTime } = ownProcessRef();
-  return `${pid} ${startTime} ${ownPidNamespace()} ${ownBootId()}`;
+  if (ownName === undefined) {
+    const { pid, startTime } = ownProcessRef();
+    ownName = `${pid} ${startTime} ${ownPidNamespace()} ${ownBootId()}`;
+  }
+  return ownName;
 }
 
 function isOwnerAlive(name: string, path: string): boolean {
@@ -175,7 +143,8 @@ function ownPidNamespace(): string {
   return readlinkSync("/proc/self/ns/pid");
 }
 
-function readOwner(path: string): string | undefined {
+/** The name of who holds the lock at `path`; undefined if nobody does. */
+export function readOwner(path: string): string | undefined {
   try {
     return readlinkSync(path);
   } catch (error) {
@@ -193,6 +162,6 @@ function ageMs(path: string): number {
   }
 }
 
-function codeOf(error: unknown): string | undefined {
+export function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code;
 }

@@ -63,3 +63,8 @@ function escapeId(id: string): string {
 function unescapeId(text: string): string {
   return text.replaceAll("~", "_");
 }
+
+/** The directory with compiled seccomp filters. */
+export function seccompPath(root: string): string {
+  return `${root}/.seccomp`;
+}
