@@ -173,10 +173,11 @@ type SettingValues = { -readonly [Name in keyof typeof settingKinds]?: GlobalFla
 
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): SettingValues {
   const values: Record<string, string | boolean> = {};
-  for (const [name, kind] of Object.entries(settingKinds)) {
+  for (const name in settingKinds) {
     const variable = `CLOCHE_${name.toUpperCase().replaceAll("-", "_")}`;
     const text = env[variable];
     if (text !== undefined && text !== "") {
+      const kind = settingKinds[name as keyof typeof settingKinds];
       values[name] = kind === "boolean" ? parseBoolean(variable, text) : text;
     }
   }
@@ -184,11 +185,12 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Set
 }
 
 function definedOnly(flags: GlobalFlagValues): SettingValues {
-  return Object.fromEntries(
-    Object.keys(settingKinds)
-      .map((name) => [name, flags[name as keyof typeof settingKinds]])
-      .filter(([, value]) => value !== undefined),
-  );
+  const values: Record<string, string | boolean> = {};
+  for (const name in settingKinds) {
+    const value = flags[name as keyof typeof settingKinds];
+    if (value !== undefined) values[name] = value;
+  }
+  return values;
 }
 
 function parseOverlay(text: string): IsolationSettings["rootfsOverlay"] {

@@ -55,10 +55,13 @@ export function inheritedListenFds(): number {
 
 /** The home directory of `uid` in /etc/passwd; `/` when it has none, as login(1) does. */
 function homeOf(passwd: FilePlace, uid: number): string {
-  const line = readPasswd(passwd)
-    .split("\n")
-    .find((entry) => entry.split(":")[2] === String(uid));
-  const home = line?.split(":")[5] ?? "";
+  let home = "";
+  for (const line of readPasswd(passwd).split("\n")) {
+    const fields = line.split(":");
+    if (fields[2] !== String(uid)) continue;
+    home = fields[5] ?? "";
+    break;
+  }
   // A NUL would end the string early; no path holds one.
   return home === "" || home.includes("\0") ? "/" : home;
 }
@@ -67,8 +70,8 @@ function readPasswd({ root, file }: FilePlace): string {
   const fd = openRegularFile(root, file);
   if (fd === undefined) return ""; // images from scratch have none
   try {
-    const bytes = Buffer.alloc(Math.min(fstatSync(fd).size, MAX_PASSWD_BYTES));
-    return bytes.toString("utf8", 0, readSync(fd, bytes, 0, bytes.length, 0));
+    const bytes = new Uint8Array(Math.min(fstatSync(fd).size, MAX_PASSWD_BYTES));
+    return new TextDecoder().decode(bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0)));
   } finally {
     closeSync(fd);
   }

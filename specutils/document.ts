@@ -1,7 +1,6 @@
 /** JSON documents that callers hand over: how they are read and how it is said what is wrong with them. */
 
-import { isUtf8 } from "node:buffer";
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { reasonOf, SpecError } from "./errors.ts";
 import { type Json, JsonError, parseJson } from "./json.ts";
 import { quote } from "./quote.ts";
@@ -27,7 +26,7 @@ export function parseWith<T>(document: string, text: string, schema: Check<T>): 
  * @throws SpecError
  */
 export function readDocument(path: string, document: string): string {
-  let bytes: Buffer;
+  let bytes: Uint8Array;
   try {
     bytes = readRegularFile(path);
   } catch (error) {
@@ -35,17 +34,24 @@ export function readDocument(path: string, document: string): string {
       cause: error,
     });
   }
-  if (!isUtf8(bytes)) throw invalid(document, "", "is not UTF-8");
-  return bytes.toString("utf8");
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw invalid(document, "", "is not UTF-8");
+  }
 }
 
-function readRegularFile(path: string): Buffer {
+function readRegularFile(path: string): Uint8Array {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const status = fstatSync(fd);
     if (!status.isFile()) throw new Error("not a regular file");
     if (status.size > MAX_BYTES) throw new Error(`larger than ${MAX_BYTES} bytes`);
-    return readFileSync(fd);
+    const bytes = new Uint8Array(status.size);
+    let length = 0;
+    for (let got = -1; got !== 0 && length < bytes.length; length += got)
+      got = readSync(fd, bytes, length, bytes.length - length, null);
+    return bytes.subarray(0, length);
   } finally {
     closeSync(fd);
   }

@@ -57,7 +57,7 @@ function checkNames(document: string, spec: Spec): void {
     const name = spec[field];
     if (name === undefined) continue;
     requireNamespace(document, spec.linux ?? {}, "uts", field, true);
-    const bytes = Buffer.byteLength(name);
+    const bytes = new TextEncoder().encode(name).length;
     if (bytes > MAX_NAME_BYTES) {
       throw invalid(document, field, `got ${bytes} bytes, want at most ${MAX_NAME_BYTES}`, `config.md#${field}`);
     }

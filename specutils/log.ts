@@ -96,7 +96,7 @@ export function openLog(target: LogTarget): Log {
     },
     async close() {
       if (!hasError) {
-        warnings.splice(0).forEach(write);
+        for (const line of warnings.splice(0)) write(line);
       }
       await loading;
       logger?.close();

@@ -10,7 +10,7 @@ const RETRY_MS = 1;
  * @throws NodeJS.ErrnoException as write(2) fails otherwise
  */
 export function writeAll(fd: number, text: string): void {
-  let rest: Uint8Array = Buffer.from(text);
+  let rest: Uint8Array = new TextEncoder().encode(text);
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(fd, rest));

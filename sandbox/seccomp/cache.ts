@@ -6,7 +6,6 @@
  * replaced by one for another input: its name, the key, stands for one filter. A file that somebody else could have written
  * is not used. Whatever is wrong with the cache, the filter is compiled; only a wrong profile is an error.
  */
-import { Buffer } from "node:buffer";
 import {
   closeSync,
   constants,
@@ -107,28 +106,32 @@ interface Entry {
   compiled: CompiledSeccomp;
 }
 
-function encodeEntry(text: string, { filter, flags, needsListener }: CompiledSeccomp): Buffer {
-  const head = Buffer.alloc(header.bytes);
-  const input = Buffer.from(text);
-  head.writeBigUInt64LE(header.magic, header.magicOffset);
-  head.writeUInt32LE(input.length, header.inputBytesOffset);
-  head.writeUInt32LE(filter.length, header.filterBytesOffset);
-  head.writeUInt32LE(flags, header.flagsOffset);
-  head.writeUInt32LE(needsListener ? 1 : 0, header.needsListenerOffset);
-  head.writeBigUInt64LE(quickHash(filter), header.hashOffset);
-  return Buffer.concat([head, input, filter]);
+function encodeEntry(text: string, { filter, flags, needsListener }: CompiledSeccomp): Uint8Array {
+  const input = new TextEncoder().encode(text);
+  const bytes = new Uint8Array(header.bytes + input.length + filter.length);
+  const head = new DataView(bytes.buffer);
+  head.setBigUint64(header.magicOffset, header.magic, true);
+  head.setUint32(header.inputBytesOffset, input.length, true);
+  head.setUint32(header.filterBytesOffset, filter.length, true);
+  head.setUint32(header.flagsOffset, flags, true);
+  head.setUint32(header.needsListenerOffset, needsListener ? 1 : 0, true);
+  head.setBigUint64(header.hashOffset, quickHash(filter), true);
+  bytes.set(input, header.bytes);
+  bytes.set(filter, header.bytes + input.length);
+  return bytes;
 }
 
-function decodeEntry(file: Buffer): Entry | undefined {
-  if (file.length < header.bytes || file.readBigUInt64LE(header.magicOffset) !== header.magic) return undefined;
-  const filterOffset = header.bytes + file.readUInt32LE(header.inputBytesOffset);
-  if (filterOffset + file.readUInt32LE(header.filterBytesOffset) !== file.length) return undefined;
+function decodeEntry(file: Uint8Array): Entry | undefined {
+  const head = new DataView(file.buffer, file.byteOffset, file.length);
+  if (file.length < header.bytes || head.getBigUint64(header.magicOffset, true) !== header.magic) return undefined;
+  const filterOffset = header.bytes + head.getUint32(header.inputBytesOffset, true);
+  if (filterOffset + head.getUint32(header.filterBytesOffset, true) !== file.length) return undefined;
   const filter = file.subarray(filterOffset);
-  if (quickHash(filter) !== file.readBigUInt64LE(header.hashOffset)) return undefined;
-  const needsListener = file.readUInt32LE(header.needsListenerOffset) === 1;
+  if (quickHash(filter) !== head.getBigUint64(header.hashOffset, true)) return undefined;
+  const needsListener = head.getUint32(header.needsListenerOffset, true) === 1;
   return {
-    input: file.toString("utf8", header.bytes, filterOffset),
-    compiled: { filter, flags: file.readUInt32LE(header.flagsOffset), needsListener },
+    input: new TextDecoder("utf-8", { ignoreBOM: true }).decode(file.subarray(header.bytes, filterOffset)),
+    compiled: { filter, flags: head.getUint32(header.flagsOffset, true), needsListener },
   };
 }
 
@@ -138,7 +141,7 @@ function readEntry(path: string): Entry | undefined {
   return file && decodeEntry(file);
 }
 
-function readTrustedFile(path: string): Buffer | undefined {
+function readTrustedFile(path: string): Uint8Array | undefined {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -149,7 +152,7 @@ function readTrustedFile(path: string): Buffer | undefined {
     const { mode, uid, size } = fstatSync(fd);
     const isOurs = uid === process.geteuid?.() && (mode & 0o022) === 0;
     if ((mode & constants.S_IFMT) !== constants.S_IFREG || !isOurs || size > maxFileBytes) return undefined;
-    const file = Buffer.alloc(size);
+    const file = new Uint8Array(size);
     return readSync(fd, file, 0, size, 0) === size ? file : undefined;
   } catch {
     return undefined;

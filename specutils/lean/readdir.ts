@@ -3,7 +3,7 @@
 import { NR, sys } from "../syscall.ts";
 import { O } from "./constants.ts";
 import { failure } from "./failure.ts";
-import { closeSync, lstatSync, openSync } from "./fs.ts";
+import { closeSync, lstatSync, openSync, textOf } from "./fs.ts";
 
 const BUFFER_BYTES = 32_768;
 
@@ -34,7 +34,7 @@ export function readdirSync(directory: string, options?: { withFileTypes: true }
       if (length === 0) break;
       // struct linux_dirent64: 8 bytes inode, 8 offset, 2 length of the entry, 1 type, the name.
       for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
-        const name = Buffer.from(bytes.buffer, at + 19, bytes.indexOf(0, at + 19) - at - 19).toString("utf8");
+        const name = textOf(bytes.subarray(at + 19, bytes.indexOf(0, at + 19)));
         if (name !== "." && name !== "..") entries.push({ name, type: bytes[at + 18] ?? DT_UNKNOWN });
       }
     }
