@@ -205,7 +205,7 @@ const isProcessSettings: Check = (value) =>
 export const isStartSocket: Check = (value) => isString(value) && /^\/.*\/start-\d+-\d+$/.test(String(value));
 
 /** One entry per field, so that a field cannot be added to the record without saying what it must look like. */
-const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
+const fields = (): { [Field in keyof Required<SavedContainer>]: Check } => ({
   version: (value) => value === RECORD_VERSION,
   id: isString,
   sandboxId: isString,
@@ -244,12 +244,14 @@ const FIELDS: { [Field in keyof Required<SavedContainer>]: Check } = {
   oomKillsBefore: optional(isInteger),
   startSocket: optional(isStartSocket),
   pausedFrom: optional((value) => value === "created" || value === "running"),
-};
+});
 
-const CHECKS = Object.entries(FIELDS);
+let checks: [string, Check][] | undefined;
 
 function firstWrongField(value: Record<string, unknown>): string | undefined {
-  for (const [field, check] of CHECKS) {
+  // Made when it is needed: `run` reads back what it has written itself.
+  checks ??= Object.entries(fields());
+  for (const [field, check] of checks) {
     if (!check(value[field])) return field;
   }
   return undefined;

@@ -31,7 +31,9 @@ export function isNew(linux: Linux | undefined, type: NamespaceType): boolean {
 
 /** The CLONE_NEW* flags of the new namespaces among `types`. */
 export function newFlags(linux: Linux | undefined, types: readonly NamespaceType[]): number {
-  return types.reduce((flags, type) => (isNew(linux, type) ? flags | NAMESPACES[type].flag : flags), 0) >>> 0;
+  let flags = 0;
+  for (const type of types) if (isNew(linux, type)) flags |= NAMESPACES[type].flag;
+  return flags >>> 0;
 }
 
 /**

@@ -33,8 +33,8 @@ let loaded: Addon | undefined;
 /** Where the addon is. The directory comes from where this code lies, never from the environment or the working directory. */
 function addonPath(): string {
   const isCompiled = import.meta.dirname.startsWith("/$bunfs/");
-  const directory = isCompiled ? path.dirname(process.execPath) : path.join(import.meta.dirname, "..", "dist");
-  return path.join(directory, "cloche-syscall.node");
+  const beside = isCompiled ? process.execPath : `${path.dirname(import.meta.dirname)}/dist/cloche`;
+  return `${path.dirname(beside)}/cloche-syscall.node`;
 }
 
 function addon(): Addon {

@@ -19,7 +19,9 @@ export function* candidatePaths({ path }: CgroupPlan): Generator<string> {
 export function dirsToMake(plan: CgroupPlan): string[] {
   if (plan.driver !== "cgroupfs") return [];
   const path = freePath(plan);
-  return plan.hierarchies.flatMap(({ mount }) => missingDirs(mount + path, mount));
+  const dirs: string[] = [];
+  for (const { mount } of plan.hierarchies) dirs.push(...missingDirs(mount + path, mount));
+  return dirs;
 }
 
 /** Removes what was made of them. No process was ever in there; what somebody else uses by now stays. */

@@ -89,7 +89,8 @@ function addMemory({ memory = {} }: Resources, add: Add): void {
 }
 
 /** CFQ is gone since Linux 5.0; where BFQ has taken its files' place they carry its name. */
-function addBlockIo({ blockIO = {} }: Resources, add: Add): void {
+function addBlockIo({ blockIO }: Resources, add: Add): void {
+  if (blockIO === undefined) return;
   const bfq = (file: string, value: string | number): object => ({ fallback: { file, value: String(value) } });
   const { weight, leafWeight } = blockIO;
   if (weight) add("blkio", "blkio.weight", weight, "blockIO.weight", bfq("blkio.bfq.weight", weight));

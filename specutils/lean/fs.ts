@@ -222,9 +222,8 @@ export function symlinkSync(target: string, path: string): void {
 }
 
 export function readlinkSync(path: string): string {
-  const bytes = new Uint8Array(4096);
-  const length = check(sys(NR.readlinkat, AT_FDCWD, path, bytes, bytes.length), "readlink", path);
-  return textOf(bytes.subarray(0, length));
+  const length = check(sys(NR.readlinkat, AT_FDCWD, path, room, room.length), "readlink", path);
+  return textOf(room.subarray(0, length));
 }
 
 export function accessSync(path: string, mode = 0): void {

@@ -535,7 +535,7 @@ static void forget_variables(const char *prefix) {
 }
 
 /*
- * The compiled cloche has this file loaded at its start, before main (scripts/link-addon.ts), because its JavaScript engine takes
+ * The compiled cloche has this file loaded at its start, before main (scripts/link-executable.ts), because its JavaScript engine takes
  * its options from the environment alone. What the caller's environment says to the engine is forgotten: BUN_OPTIONS and
  * BUN_INSPECT_PRELOAD run other code, BUN_BE_BUN makes cloche another program, and sudo may be told to keep them. A command is
  * over before compiled code would pay: making room for it and starting the threads of the compilers is a fifth of a short call
