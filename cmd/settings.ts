@@ -202,7 +202,6 @@ function parseOverlay(text: string): IsolationSettings["rootfsOverlay"] {
 }
 
 function oneOf<const Value extends string>(name: string, known: readonly Value[], text: string): Value {
-  const value = known.find((each) => each === text);
-  if (value !== undefined) return value;
+  for (const value of known) if (value === text) return value;
   throw new UsageError(`invalid ${name} ${JSON.stringify(text)}: must be one of ${known.join(", ")}`);
 }

@@ -23,30 +23,30 @@ export interface Save {
 }
 
 /** Records whose files were removed: they are saved no more. */
-const removed = new WeakSet<object>();
+let removed: WeakSet<object> | undefined;
 
 /** Keeps a record that was removed from being saved by its `Save`. */
 export function noteRemoved(record: object): void {
+  removed ??= new WeakSet();
   removed.add(record);
 }
 
-/** What this process has saved last, by path. */
-const ownTexts = new Map<string, string>();
+/** What this process has saved last, and where. */
+let own = { path: "", text: "" };
 
-/** Records that were read from such a text. */
-const ownRecords = new WeakSet<SavedContainer>();
+/** The record that was read from that last. */
+let ownRecord: SavedContainer | undefined;
 
 /** The record in the text of a state file; what this process has written there itself needs no check. @throws StateFileError */
 export function readBack(path: string, text: string): SavedContainer {
-  if (ownTexts.get(path) !== text) return parseRecord(path, text);
-  const record = JSON.parse(text) as SavedContainer;
-  ownRecords.add(record);
-  return record;
+  if (own.path !== path || own.text !== text) return parseRecord(path, text);
+  ownRecord = JSON.parse(text) as SavedContainer;
+  return ownRecord;
 }
 
 /** Whether what the record names is known to be the container's, since this process has written all of it. */
 export function isOwnRecord(record: SavedContainer): boolean {
-  return ownRecords.has(record);
+  return record === ownRecord;
 }
 
 /** A `Save` for a record that was loaded from `text`. It does not write what is there already. */
@@ -54,7 +54,7 @@ export function saver(root: string, record: SavedContainer, text: string): Save 
   let saved = text;
   const save = () => {
     const current = serialize(record);
-    if (current === saved || removed.has(record)) return;
+    if (current === saved || removed?.has(record) === true) return;
     saveRecord(root, record);
     saved = current;
   };
@@ -81,7 +81,7 @@ export function saver(root: string, record: SavedContainer, text: string): Save 
 export function saveRecord(root: string, record: SavedContainer): void {
   const [path, text] = [statePath(root, record.sandboxId, record.id), serialize(record)];
   saving(record, () => writeFileAtomic(path, text));
-  ownTexts.set(path, text);
+  own = { path, text };
 }
 
 function saving<T>(record: SavedContainer, step: () => T): T {

@@ -28,6 +28,14 @@ export interface ProcessStat {
   waitStatus: number;
 }
 
+/** Fields of /proc/PID/stat, counted from the one behind the name: the third is 0. */
+const STATE = 0;
+const FLAGS = 6;
+const THREADS = 17;
+const START_TIME = 19;
+const SIGNALS = 28;
+const WAIT_STATUS = 49;
+
 /** A flag of field 9, out of the kernel's include/linux/sched.h. */
 const PF_EXITING = 0x4;
 
@@ -57,11 +65,24 @@ export function readProcessStat(pid: number | "self"): ProcessStat | undefined {
 export function parseProcessStat(text: string): ProcessStat | undefined {
   const nameEnd = text.lastIndexOf(")");
   const name = text.slice(text.indexOf("(") + 1, nameEnd);
-  const fields = text.slice(nameEnd + 2).split(" ");
-  const [state, flags, startTime, threads, waitStatus] = [fields[0], fields[6], fields[19], fields[17], fields[49]];
-  if (state === undefined || startTime === undefined || threads === undefined) return undefined;
-  const isExiting = (Number(flags) & PF_EXITING) !== 0 || (Number(fields[28]) & PENDING_SIGKILL) !== 0;
-  return { state, name, startTime, isExiting, threads: Number(threads), waitStatus: Number(waitStatus) };
+  // By position: all fifty fields as strings would cost ten times as much as the six that count.
+  const ends: number[] = [];
+  for (let end = nameEnd + 1; ends.length <= WAIT_STATUS && end < text.length; ) {
+    const next = text.indexOf(" ", end + 1);
+    end = next === -1 ? text.length : next;
+    ends.push(end);
+  }
+  const field = (index: number) => text.slice((ends[index - 1] ?? nameEnd + 1) + 1, ends[index]);
+  if (ends.length <= START_TIME) return undefined;
+  const isExiting = (Number(field(FLAGS)) & PF_EXITING) !== 0 || (Number(field(SIGNALS)) & PENDING_SIGKILL) !== 0;
+  return {
+    state: field(STATE),
+    name,
+    startTime: field(START_TIME),
+    isExiting,
+    threads: Number(field(THREADS)),
+    waitStatus: Number(field(WAIT_STATUS)),
+  };
 }
 
 /** A reference to a process that exists now; undefined when it does not. */

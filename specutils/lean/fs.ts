@@ -15,7 +15,7 @@ const AT_REMOVEDIR = 0x200;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
 const STATFS_BYTES = 120;
-const CHUNK_BYTES = 65_536;
+const CHUNK_BYTES = 16_384;
 const DEFAULT_FILE_MODE = 0o666;
 
 type Encoding = "utf8" | "utf-8" | "latin1";
