@@ -27,6 +27,8 @@ const result = await Bun.build({
   bytecode: true,
   format: "esm",
   splitting: true,
+  // Small chunks without side effects go into those that are loaded with them anyway.
+  minChunkSize: 65_536,
   define: {
     CLOCHE_VERSION: JSON.stringify(version),
     CLOCHE_COMMIT: JSON.stringify(commit),

@@ -40,47 +40,47 @@ const ociVersion = textLike(
   "config.md#specification-version",
 );
 
-const root = object<Root>("config.md#root", {
+const root = object<Root>("config.md#root", () => ({
   path: required(nonEmptyText),
   readonly: optional(bool),
-});
+}));
 
-const mount = object<Mount>(MOUNTS, {
+const mount = object<Mount>(MOUNTS, () => ({
   destination: required(nonEmptyText),
   type: optionalText(text),
   source: optionalText(text),
   options: optional(list(text)),
   uidMappings: optional(list(idMapping)),
   gidMappings: optional(list(idMapping)),
-});
+}));
 
-const hook = object<Hook>(HOOKS, {
+const hook = object<Hook>(HOOKS, () => ({
   path: required(absolutePath(HOOKS)),
   args: optional(list(text)),
   env: optional(list(text)),
   timeout: optional(integer(1, 2 ** 31 - 1)),
-});
+}));
 
-const hooks = object<Hooks>(HOOKS, {
+const hooks = object<Hooks>(HOOKS, () => ({
   prestart: optional(list(hook)),
   createRuntime: optional(list(hook)),
   createContainer: optional(list(hook)),
   startContainer: optional(list(hook)),
   poststart: optional(list(hook)),
   poststop: optional(list(hook)),
-});
+}));
 
 /** Not ours to carry out, but wrong for anybody (config-freebsd.md#jail). */
-const jail = object<{ host?: string; ip4?: string; ip6?: string; vnet?: string }>(FREEBSD, {
+const jail = object<{ host?: string; ip4?: string; ip6?: string; vnet?: string }>(FREEBSD, () => ({
   host: optionalText(oneOf(["new", "inherit"], FREEBSD)),
   ip4: optionalText(oneOf(["disable", "new", "inherit"], FREEBSD)),
   ip6: optionalText(oneOf(["disable", "new", "inherit"], FREEBSD)),
   vnet: optionalText(oneOf(["new", "inherit"], FREEBSD)),
-});
+}));
 
-const anyObject = object<object>("config.md#platform-specific-configuration", {});
+const anyObject = object<object>("config.md#platform-specific-configuration", () => ({}));
 
-export const configSchema = object<Spec & OtherPlatforms>("config.md", {
+export const configSchema = object<Spec & OtherPlatforms>("config.md", () => ({
   ociVersion: required(ociVersion),
   root: optional(root),
   process: optional(processSchema),
@@ -90,9 +90,9 @@ export const configSchema = object<Spec & OtherPlatforms>("config.md", {
   hooks: optional(hooks),
   annotations: optional(record(anyText, nonEmptyText)),
   linux: optional(linuxSchema),
-  freebsd: optional(object<{ jail?: object }>(FREEBSD, { jail: optional(jail) })),
+  freebsd: optional(object<{ jail?: object }>(FREEBSD, () => ({ jail: optional(jail) }))),
   solaris: optional(anyObject),
   windows: optional(anyObject),
   zos: optional(anyObject),
   vm: optional(anyObject),
-});
+}));

@@ -59,18 +59,18 @@ const INTEL_RDT = "config-linux.md#intelrdt";
 const MEMORY_POLICY = "config-linux.md#memory-policy";
 const PERSONALITY = "config-linux.md#personality";
 
-const namespace = object<Namespace>(NAMESPACE, {
+const namespace = object<Namespace>(NAMESPACE, () => ({
   type: required(oneOf(Object.keys(NAMESPACES) as NamespaceType[], NAMESPACE)),
   path: optionalText(absolutePath(NAMESPACE)),
-});
+}));
 
-export const idMapping = object<IdMapping>(USER_MAPPINGS, {
+export const idMapping = object<IdMapping>(USER_MAPPINGS, () => ({
   containerID: required(id),
   hostID: required(id),
   size: required(integer(1, 2 ** 32 - 1)),
-});
+}));
 
-const device = object<Device>(DEVICES, {
+const device = object<Device>(DEVICES, () => ({
   type: required(oneOf(["c", "b", "u", "p"], DEVICES)),
   path: required(absolutePath(DEVICES)),
   major: optional(integer(0, 4095)),
@@ -79,26 +79,26 @@ const device = object<Device>(DEVICES, {
   fileMode: optional(integer(0, 0o177777)),
   uid: optional(id),
   gid: optional(id),
-});
+}));
 
 /** What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c). */
 const interfaceName = textLike(/^(?!\.\.?$)[^/:\s]{1,15}$/, "the name of a network interface", NETWORK_DEVICES);
 
-const seccompArg = object<SeccompArg>(SECCOMP, {
+const seccompArg = object<SeccompArg>(SECCOMP, () => ({
   index: required(integer(0, 5)),
   value: required(uint64),
   valueTwo: optional(uint64),
   op: required(oneOf(SECCOMP_OPERATORS, SECCOMP)),
-});
+}));
 
-const seccompSyscall = object<SeccompSyscall>(SECCOMP, {
+const seccompSyscall = object<SeccompSyscall>(SECCOMP, () => ({
   names: required(list(nonEmptyText)),
   action: required(oneOf(SECCOMP_ACTIONS, SECCOMP)),
   errnoRet: optional(uint32),
   args: optional(list(seccompArg)),
-});
+}));
 
-const seccomp = object<Seccomp>(SECCOMP, {
+const seccomp = object<Seccomp>(SECCOMP, () => ({
   defaultAction: required(oneOf(SECCOMP_ACTIONS, SECCOMP)),
   defaultErrnoRet: optional(uint32),
   architectures: optional(list(oneOf(SECCOMP_ARCHITECTURES, SECCOMP))),
@@ -106,11 +106,11 @@ const seccomp = object<Seccomp>(SECCOMP, {
   listenerPath: optionalText(text),
   listenerMetadata: optionalText(text),
   syscalls: optional(list(seccompSyscall)),
-});
+}));
 
 const oneLine = textLike(/^[^\n]*$/, "a single line", INTEL_RDT);
 
-const intelRdt = object<IntelRdt>(INTEL_RDT, {
+const intelRdt = object<IntelRdt>(INTEL_RDT, () => ({
   closID: optionalText(textLike(/^(\/|(?!\.\.?$)[^/\n]+)$/, 'the name of a directory, or "/"', INTEL_RDT)),
   schemata: optional(list(oneLine)),
   l3CacheSchema: optionalText(oneLine),
@@ -118,25 +118,25 @@ const intelRdt = object<IntelRdt>(INTEL_RDT, {
   enableCMT: optional(bool),
   enableMBM: optional(bool),
   enableMonitoring: optional(bool),
-});
+}));
 
-const memoryPolicy = object<MemoryPolicy>(MEMORY_POLICY, {
+const memoryPolicy = object<MemoryPolicy>(MEMORY_POLICY, () => ({
   mode: required(oneOf(Object.keys(MEMORY_POLICY_MODES), MEMORY_POLICY)),
   nodes: optionalText(textLike(/^[0-9, -]*$/, 'a list of nodes such as "0-3,7"', MEMORY_POLICY)),
   flags: optional(list(oneOf(Object.keys(MEMORY_POLICY_FLAGS), MEMORY_POLICY))),
-});
+}));
 
-const personality = object<Personality>(PERSONALITY, {
+const personality = object<Personality>(PERSONALITY, () => ({
   domain: required(oneOf(Object.keys(PERSONALITY_DOMAINS), PERSONALITY)),
   flags: optional(list(text)),
-});
+}));
 
-const timeOffset = object<{ secs?: bigint; nanosecs?: number }>(TIME, {
+const timeOffset = object<{ secs?: bigint; nanosecs?: number }>(TIME, () => ({
   secs: optional(int64),
   nanosecs: optional(integer(0, 999_999_999)),
-});
+}));
 
-export const linuxSchema = object<Linux>("config-linux.md", {
+export const linuxSchema = object<Linux>("config-linux.md", () => ({
   uidMappings: optional(list(idMapping)),
   gidMappings: optional(list(idMapping)),
   sysctl: optional(record(text, nonEmptyText)),
@@ -145,7 +145,10 @@ export const linuxSchema = object<Linux>("config-linux.md", {
   namespaces: optional(list(namespace)),
   devices: optional(list(device)),
   netDevices: optional(
-    record(object<NetDevice>(NETWORK_DEVICES, { name: optionalText(interfaceName) }), interfaceName),
+    record(
+      object<NetDevice>(NETWORK_DEVICES, () => ({ name: optionalText(interfaceName) })),
+      interfaceName,
+    ),
   ),
   seccomp: optional(seccomp),
   rootfsPropagation: optionalText(oneOf(ROOTFS_PROPAGATIONS, "config-linux.md#rootfs-mount-propagation")),
@@ -156,4 +159,4 @@ export const linuxSchema = object<Linux>("config-linux.md", {
   memoryPolicy: optional(memoryPolicy),
   personality: optional(personality),
   timeOffsets: optional(record(timeOffset, oneOf(TIME_OFFSET_CLOCKS, TIME))),
-});
+}));

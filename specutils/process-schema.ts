@@ -34,29 +34,29 @@ const environment: Check<string> = (value, place, depth) => {
   return variable.indexOf("=") > 0 ? variable : place.wrong(depth, variable, "NAME=value", PROCESS);
 };
 
-const user = object<User>(USER, {
+const user = object<User>(USER, () => ({
   uid: required(id),
   gid: required(id),
   umask: optional(integer(0, 0o777)),
   additionalGids: optional(list(id)),
   username: optionalText(text),
-});
+}));
 
-const capabilities = object<Capabilities>(LINUX, {
+const capabilities = object<Capabilities>(LINUX, () => ({
   bounding: optional(list(text)),
   effective: optional(list(text)),
   inheritable: optional(list(text)),
   permitted: optional(list(text)),
   ambient: optional(list(text)),
-});
+}));
 
-const rlimit = object<Rlimit>(POSIX, {
+const rlimit = object<Rlimit>(POSIX, () => ({
   type: required(oneOf(Object.keys(RLIMITS), POSIX)),
   hard: required(uint64),
   soft: required(uint64),
-});
+}));
 
-const scheduler = object<Scheduler>(LINUX, {
+const scheduler = object<Scheduler>(LINUX, () => ({
   policy: required(oneOf(Object.keys(SCHEDULER_POLICIES), LINUX)),
   nice: optional(int32),
   priority: optional(int32),
@@ -64,26 +64,26 @@ const scheduler = object<Scheduler>(LINUX, {
   runtime: optional(uint64),
   deadline: optional(uint64),
   period: optional(uint64),
-});
+}));
 
-const ioPriority = object<IoPriority>(LINUX, {
+const ioPriority = object<IoPriority>(LINUX, () => ({
   class: required(oneOf(Object.keys(IO_PRIORITY_CLASSES), LINUX)),
   priority: optional(integer(0, 7)),
-});
+}));
 
-const execCpuAffinity = object<ExecCpuAffinity>(LINUX, {
+const execCpuAffinity = object<ExecCpuAffinity>(LINUX, () => ({
   initial: optionalText(cpuList),
   final: optionalText(cpuList),
-});
+}));
 
-const fields = object<Omit<Process, "user"> & { user?: User }>(PROCESS, {
+const fields = object<Omit<Process, "user"> & { user?: User }>(PROCESS, () => ({
   terminal: optional(bool),
   // Ignored without a terminal, so that any unsigned value has to be taken.
   consoleSize: optional(
-    object(PROCESS, {
+    object(PROCESS, () => ({
       height: required(integer(0, Number.MAX_SAFE_INTEGER)),
       width: required(integer(0, Number.MAX_SAFE_INTEGER)),
-    }),
+    })),
   ),
   user: optional(user),
   args: optional(list(text)),
@@ -99,7 +99,7 @@ const fields = object<Omit<Process, "user"> & { user?: User }>(PROCESS, {
   selinuxLabel: optionalText(text),
   ioPriority: optional(ioPriority),
   execCPUAffinity: optional(execCpuAffinity),
-});
+}));
 
 /** Without `user`, which the spec's schema leaves optional, the process runs as root, as with runc and crun. */
 export const processSchema: Check<Process> = (value, place, depth) => {

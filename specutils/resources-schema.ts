@@ -40,15 +40,15 @@ const minorOrAll = integer(-1, 2 ** 20 - 1);
 const major = integer(0, 4095);
 const minor = integer(0, 2 ** 20 - 1);
 
-const deviceRule = object<DeviceRule>(DEVICES, {
+const deviceRule = object<DeviceRule>(DEVICES, () => ({
   allow: required(bool),
   type: optionalText(oneOf(["a", "b", "c"], DEVICES)),
   major: optional(majorOrAll),
   minor: optional(minorOrAll),
   access: optionalText(textLike(/^[rwm]+$/, 'a composition of "r", "w" and "m"', DEVICES)),
-});
+}));
 
-const memory = object<MemoryResources>(MEMORY, {
+const memory = object<MemoryResources>(MEMORY, () => ({
   limit: optional(limit),
   reservation: optional(limit),
   swap: optional(limit),
@@ -58,9 +58,9 @@ const memory = object<MemoryResources>(MEMORY, {
   disableOOMKiller: optional(bool),
   useHierarchy: optional(bool),
   checkBeforeUpdate: optional(bool),
-});
+}));
 
-const cpu = object<CpuResources>(CPU, {
+const cpu = object<CpuResources>(CPU, () => ({
   shares: optional(uint64),
   quota: optional(int64),
   burst: optional(uint64),
@@ -70,28 +70,28 @@ const cpu = object<CpuResources>(CPU, {
   cpus: optionalText(text),
   mems: optionalText(text),
   idle: optional(wideInteger(0n, 1n)),
-});
+}));
 
-const throttleDevice = object<ThrottleDevice>(BLOCK_IO, {
+const throttleDevice = object<ThrottleDevice>(BLOCK_IO, () => ({
   major: required(major),
   minor: required(minor),
   rate: required(uint64),
-});
+}));
 
 type WeightDevice = NonNullable<BlockIoResources["weightDevice"]>[number];
-const weightDeviceFields = object<WeightDevice>(BLOCK_IO, {
+const weightDeviceFields = object<WeightDevice>(BLOCK_IO, () => ({
   major: required(major),
   minor: required(minor),
   weight: optional(weight),
   leafWeight: optional(weight),
-});
+}));
 const weightDevice: Check<WeightDevice> = (value, place, depth) => {
   const device = weightDeviceFields(value, place, depth);
   if (device.weight !== undefined || device.leafWeight !== undefined) return device;
   return place.fail(depth, "must have a weight or a leafWeight", BLOCK_IO);
 };
 
-const blockIo = object<BlockIoResources>(BLOCK_IO, {
+const blockIo = object<BlockIoResources>(BLOCK_IO, () => ({
   weight: optional(weight),
   leafWeight: optional(weight),
   weightDevice: optional(list(weightDevice)),
@@ -99,20 +99,20 @@ const blockIo = object<BlockIoResources>(BLOCK_IO, {
   throttleWriteBpsDevice: optional(list(throttleDevice)),
   throttleReadIOPSDevice: optional(list(throttleDevice)),
   throttleWriteIOPSDevice: optional(list(throttleDevice)),
-});
+}));
 
-const hugepageLimit = object<NonNullable<Resources["hugepageLimits"]>[number]>(HUGE_PAGES, {
+const hugepageLimit = object<NonNullable<Resources["hugepageLimits"]>[number]>(HUGE_PAGES, () => ({
   pageSize: required(textLike(/^[1-9][0-9]*[KMG]B$/, "a size such as 64KB, 2MB or 1GB", HUGE_PAGES)),
   limit: required(uint64),
-});
+}));
 
-const networkPriority = object<{ name: string; priority: number }>(NETWORK, {
+const networkPriority = object<{ name: string; priority: number }>(NETWORK, () => ({
   name: required(nonEmptyText),
   priority: required(uint32),
-});
+}));
 
 type RdmaLimit = NonNullable<Resources["rdma"]>[string];
-const rdmaFields = object<RdmaLimit>(RDMA, { hcaHandles: optional(uint32), hcaObjects: optional(uint32) });
+const rdmaFields = object<RdmaLimit>(RDMA, () => ({ hcaHandles: optional(uint32), hcaObjects: optional(uint32) }));
 const rdma: Check<RdmaLimit> = (value, place, depth) => {
   const limits = rdmaFields(value, place, depth);
   if (limits.hcaHandles !== undefined || limits.hcaObjects !== undefined) return limits;
@@ -122,19 +122,19 @@ const rdma: Check<RdmaLimit> = (value, place, depth) => {
 /** A file in the container's own cgroup, and nothing that leads out of it. */
 const cgroupFile = textLike(/^(?!\.\.?$)[^/]+$/, "the name of a file of the cgroup, without a slash", UNIFIED);
 
-export const resourcesSchema = object<Resources>("config-linux.md#control-groups", {
+export const resourcesSchema = object<Resources>("config-linux.md#control-groups", () => ({
   devices: optional(list(deviceRule)),
   memory: optional(memory),
   cpu: optional(cpu),
-  pids: optional(object<NonNullable<Resources["pids"]>>(PIDS, { limit: optional(int64) })),
+  pids: optional(object<NonNullable<Resources["pids"]>>(PIDS, () => ({ limit: optional(int64) }))),
   blockIO: optional(blockIo),
   hugepageLimits: optional(list(hugepageLimit)),
   network: optional(
-    object<NonNullable<Resources["network"]>>(NETWORK, {
+    object<NonNullable<Resources["network"]>>(NETWORK, () => ({
       classID: optional(uint32),
       priorities: optional(list(networkPriority)),
-    }),
+    })),
   ),
   rdma: optional(record(rdma, nonEmptyText)),
   unified: optional(record(text, cgroupFile)),
-});
+}));

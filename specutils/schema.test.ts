@@ -41,12 +41,15 @@ interface Outer {
   note?: string;
   sizes?: Record<string, bigint>;
 }
-const inner = object<Inner>("inner.md", { name: required(nonEmptyText), flags: optional(list(oneOf(["a", "b"]))) });
-const outer = object<Outer>("outer.md", {
+const inner = object<Inner>("inner.md", () => ({
+  name: required(nonEmptyText),
+  flags: optional(list(oneOf(["a", "b"]))),
+}));
+const outer = object<Outer>("outer.md", () => ({
   inner: optional(inner),
   note: optionalText(text),
   sizes: optional(record(uint64, nonEmptyText)),
-});
+}));
 
 describe("object", () => {
   test("keeps known fields, converted, and ignores unknown ones", () => {

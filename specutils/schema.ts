@@ -78,15 +78,15 @@ export function optionalText<T extends string>(check: Check<T>): OptionalField<T
 }
 
 /**
- * An object with the given fields.
+ * An object with the given fields: a function, called when the first such object comes up, as most documents have few of the
+ * objects that there can be.
  * @param clause the part of the spec that describes it, shown when a required field is missing
  */
-export function object<T extends object>(clause: string, fields: Fields<T>): Check<T> {
-  // Made when it is needed: most documents have few of the objects that there can be.
+export function object<T extends object>(clause: string, fields: () => Fields<T>): Check<T> {
   let table: [string, RequiredField<unknown> | OptionalField<unknown>][] | undefined;
   return (value, place, depth) => {
     if (!isObject(value)) return place.wrong(depth, value, "an object");
-    table ??= Object.entries<RequiredField<unknown> | OptionalField<unknown>>(fields);
+    table ??= Object.entries<RequiredField<unknown> | OptionalField<unknown>>(fields());
     const result: Record<string, unknown> = {};
     for (const [name, field] of table) {
       const member = value[name];
