@@ -1,4 +1,5 @@
 /** The budgets: which of them hold for a result. Ratios are those of medians of the same, interleaved run. */
+import { LIFE } from "./lifecycle.ts";
 import { type Result, ratioOf } from "./result.ts";
 
 export interface Verdict {
@@ -14,12 +15,14 @@ export interface Verdict {
 const SAME_COST = 1.1;
 
 export function verdictsOf(result: Result): Verdict[] {
-  const ratio = (what: string, peer: string, limit: number): Verdict => ({
-    budget: `${what}: cloche / ${peer}`,
-    value: ratioOf(result.times, what, peer),
+  const ratio = (what: string, peer: string, limit: number, who = "cloche"): Verdict => ({
+    budget: `${what}: ${who} / ${peer}`,
+    value: ratioOf(result.times, what, peer, { who }),
     limit,
     unit: "ratio",
   });
+  const served = result.idle?.["served"]?.memory.privateKiB;
+  const runsc = result.idle?.["runsc"]?.memory.privateKiB;
   const idle = result.idle?.["cloche"];
   const limit = result.memoryLimitKiB?.["cloche"];
   return [
@@ -27,6 +30,7 @@ export function verdictsOf(result: Result): Verdict[] {
     ratio("run", "runc", 0.5),
     ...["create", "start", "state", "kill", "delete", "exec"].map((what) => ratio(what, "runc", 1)),
     ratio("life", "crun", 1.2),
+    ...["run", ...LIFE, "exec", "life"].map((what) => ratio(what, "runsc", 0.2, "sandboxed")),
     ...("docker run" in result.times ? [ratio("docker run", "runc", 1)] : []),
     ...(result.idle === undefined
       ? []
@@ -36,6 +40,13 @@ export function verdictsOf(result: Result): Verdict[] {
             value: idle?.memory.privateKiB,
             limit: 300,
             unit: "KiB",
+          } as const,
+          { budget: "idle, with a gofer", value: served, limit: 4096, unit: "KiB" } as const,
+          {
+            budget: "idle: with a gofer / runsc",
+            value: served === undefined || runsc === undefined ? undefined : served / runsc,
+            limit: 1 / 3,
+            unit: "ratio",
           } as const,
           {
             budget: `create + start: last tenth of ${idle?.containers} / first`,

@@ -5,6 +5,7 @@
  * CI, it times single commands only, and fails if one has become slower against the peers by more than a quarter than
  * docs/bench/bench.json says; never because of absolute times. scripts/bench starts it in namespaces of its own.
  */
+import { execFileSync } from "node:child_process";
 import {
   lstatSync,
   mkdirSync,
@@ -27,7 +28,7 @@ import { measureIdle } from "./idle.ts";
 import { measureLifecycle } from "./lifecycle.ts";
 import { smallestMemoryLimit } from "./memory-limit.ts";
 import { measureParallel } from "./parallel.ts";
-import { findPeers } from "./peers.ts";
+import { findPeers, OURS } from "./peers.ts";
 import { plotOf } from "./plot.ts";
 import { describeMachine, type Result, ratioOf } from "./result.ts";
 import { tableOf, verdictTable } from "./table.ts";
@@ -35,8 +36,8 @@ import { tableOf, verdictTable } from "./table.ts";
 /** How much slower a ratio to a peer may have become. */
 const WORSE = 1.25;
 
-/** runsc's idle containers: each takes tens of MiB. */
-const RUNSC_IDLE = 20;
+/** How many idle containers of those who take many MiB for each. */
+const FEW_IDLE: Readonly<Record<string, number>> = { runsc: 20, served: 20, sandboxed: 100 };
 
 const { values: flags } = parseArgs({
   options: {
@@ -51,9 +52,14 @@ const { values: flags } = parseArgs({
 
 const recordDirectory = path.join(projectDirectory, "docs/bench");
 const directory = mkdtempSync(path.join(os.tmpdir(), "cloche-bench-"));
+// State is kept on a tmpfs, as in /run of most systems. The mount namespace is the bench's own.
+const stateRoots = path.join(directory, "state");
+mkdirSync(stateRoots);
+execFileSync("mount", ["-t", "tmpfs", "tmpfs", stateRoots]);
 try {
   process.exitCode = flags.short ? short() : await full();
 } finally {
+  execFileSync("umount", ["--lazy", stateRoots]);
   rmSync(directory, { recursive: true, force: true });
   removeCgroups();
 }
@@ -63,7 +69,7 @@ function removeCgroups(): void {
   for (const hierarchy of readdirSync("/sys/fs/cgroup")) {
     const parent = path.join("/sys/fs/cgroup", hierarchy);
     const names = lstatSync(parent).isDirectory() ? readdirSync(parent) : [];
-    for (const name of names.filter((name) => /^bench-(cloche|runc|crun|runsc)-/.test(name))) {
+    for (const name of names.filter((name) => /^bench-[a-z]+-/.test(name))) {
       try {
         rmdirSync(path.join(parent, name));
       } catch {
@@ -82,9 +88,10 @@ function bundles() {
 }
 
 async function full(): Promise<number> {
-  const peers = findPeers(directory, flags.peers.split(",").filter(Boolean));
+  const all = findPeers(stateRoots, flags.peers.split(",").filter(Boolean));
+  const peers = all.filter(({ name }) => name !== "served");
   const { true: trueBundle, sleep } = bundles();
-  const machine = describeMachine(peers);
+  const machine = describeMachine(all);
   const single = measureLifecycle(peers, Number(flags.rounds ?? 40), { true: trueBundle, sleep });
   const parallel = (await measureParallel(peers, 3, Number(flags.parallel), trueBundle)).spreads();
   const docker = missing("docker").length === 0 ? (await measureDocker()).spreads() : {};
@@ -93,11 +100,11 @@ async function full(): Promise<number> {
     machine,
     times: { ...single.times.spreads(), ...parallel, ...docker },
     cpu: single.cpu.spreads(),
-    idle: measureIdle(peers, (name) => (name === "runsc" ? RUNSC_IDLE : Number(flags.idle)), sleep),
+    idle: measureIdle(all, (name) => Math.min(Number(flags.idle), FEW_IDLE[name] ?? Number.POSITIVE_INFINITY), sleep),
     memoryLimitKiB: Object.fromEntries(
       peers
-        // It runs without cgroups here.
-        .filter(({ name }) => name !== "runsc")
+        // runsc runs without cgroups here.
+        .filter(({ name }) => name !== "runsc" && name !== "sandboxed")
         .map((peer) => [
           peer.name,
           smallestMemoryLimit(peer, path.join(directory, "limited"), path.join(trueBundle, "rootfs")) ?? null,
@@ -118,7 +125,7 @@ async function full(): Promise<number> {
 /** A first look, and a longer one if that finds something: the machine may have been busy. */
 function short(): number {
   const recorded = JSON.parse(readFileSync(path.join(recordDirectory, "bench.json"), "utf8")) as Result;
-  const peers = findPeers(directory, flags.peers === "" ? ["cloche", "runc", "crun"] : flags.peers.split(","));
+  const peers = findPeers(stateRoots, flags.peers === "" ? ["cloche", "runc", "crun"] : flags.peers.split(","));
   const programs = bundles();
   for (const rounds of [Number(flags.rounds ?? 10), 30]) {
     const machine = describeMachine(peers);
@@ -126,16 +133,20 @@ function short(): number {
     const [times, cpu] = [measured.times.spreads(), measured.cpu.spreads()];
     const result: Result = { date: new Date().toISOString().slice(0, 16), machine, times, cpu };
     console.log(tableOf(result));
+    const isWorse = (what: string, name: string, kind: "times" | "cpu", quantile: "median" | "low") => {
+      const [now, then] = [result, recorded].map((each) => ratioOf(each[kind], what, name, { quantile }));
+      return now !== undefined && then !== undefined && now > then * WORSE;
+    };
+    // Other work on the machine moves one of them, a slower cloche all four.
     const worse = Object.keys(times).flatMap((what) =>
-      peers.flatMap(({ name }) => {
-        const [now, then] = [ratioOf(times, what, name), ratioOf(recorded.times, what, name)];
-        const [low = 0, lowThen = 0] = [ratioOf(times, what, name, "low"), ratioOf(recorded.times, what, name, "low")];
-        // Other work on the machine moves one of them, a slower cloche both.
-        const isWorse = now !== undefined && then !== undefined && now > then * WORSE && low > lowThen * WORSE;
-        return name !== "cloche" && isWorse
-          ? [`${what}: cloche / ${name} is ${now.toFixed(2)}, was ${then.toFixed(2)}`]
-          : [];
-      }),
+      peers
+        .filter(({ name }) => !OURS.includes(name))
+        .filter(({ name }) => isWorse(what, name, "times", "median") && isWorse(what, name, "times", "low"))
+        .filter(({ name }) => isWorse(what, name, "cpu", "median") && isWorse(what, name, "cpu", "low"))
+        .map(({ name }) => {
+          const [now, then] = [result, recorded].map((each) => ratioOf(each.times, what, name)?.toFixed(2));
+          return `${what}: cloche / ${name} is ${now}, was ${then}`;
+        }),
     );
     if (worse.length === 0) return 0;
     console.log(`slower against the peers than recorded, by more than a quarter:\n${worse.join("\n")}\n`);

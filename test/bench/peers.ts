@@ -12,13 +12,19 @@ export interface Peer {
   version: string;
 }
 
+/** What is cloche, by one level or another. */
+export const OURS: readonly string[] = ["cloche", "sandboxed", "served"];
+
 /** Milliseconds after which a command counts as failed. */
 const TIMEOUT_MS = 60_000;
 
 /** cloche first, then the peers that are installed. @param only names to leave it at; all if empty */
 export function findPeers(stateRoot: string, only: readonly string[]): Peer[] {
   const commands: Readonly<Record<string, readonly string[]>> = {
-    cloche: [`${distDirectory}/cloche`],
+    // At the level that does what the others do, and at its own, with and without a gofer.
+    cloche: [`${distDirectory}/cloche`, "--isolation", "oci"],
+    sandboxed: [`${distDirectory}/cloche`, "--isolation", "sandboxed"],
+    served: [`${distDirectory}/cloche`, "--isolation", "sandboxed", "--file-access", "served"],
     runc: ["runc"],
     crun: ["crun"],
     // Its other platforms need a kernel of the host's own; it cannot use this machine's cgroups, so that it does less work.

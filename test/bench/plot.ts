@@ -4,6 +4,7 @@ import { factsOf, milliseconds } from "./table.ts";
 
 const COLOURS: Readonly<Record<string, string>> = {
   cloche: "#c2410c",
+  sandboxed: "#fb923c",
   crun: "#0f766e",
   runc: "#1d4ed8",
   runsc: "#6b7280",
@@ -19,7 +20,7 @@ const TOP = 78;
 
 /** The SVG's text. Bars are cut at the length that leaves the others readable; their numbers are not. */
 export function plotOf(result: Result): string {
-  const peers = Object.keys(result.machine.runtimes);
+  const peers = Object.keys(result.machine.runtimes).filter((name) => name !== "served");
   const rows = Object.entries(result.times);
   // runsc is an order of magnitude away from the others, and so are many runs, and docker's, from one run.
   const shown = rows.filter(([what]) => !/^\d+ runs$|^life$|^docker /.test(what));

@@ -51,13 +51,13 @@ function cgroupMode(): Machine["cgroups"] {
   return hasV1 ? (mounts.includes(" - cgroup2 ") ? "hybrid" : "v1") : "v2";
 }
 
-/** cloche's median (or another quantile) by that of a peer; undefined if one of them was not measured. */
+/** The median (or another quantile) of one by that of another; undefined if one of them was not measured. */
 export function ratioOf(
   times: Result["times"],
   what: string,
   peer: string,
-  quantile: "median" | "low" = "median",
+  { who = "cloche", quantile = "median" }: { who?: string; quantile?: "median" | "low" } = {},
 ): number | undefined {
-  const [ours, theirs] = [times[what]?.["cloche"], times[what]?.[peer]];
+  const [ours, theirs] = [times[what]?.[who], times[what]?.[peer]];
   return ours === undefined || theirs === undefined ? undefined : ours[quantile] / theirs[quantile];
 }

@@ -1,12 +1,13 @@
 /** A result as text. */
 import { isMissed, type Verdict } from "./budgets.ts";
+import { OURS } from "./peers.ts";
 import { type Result, ratioOf } from "./result.ts";
 
 /** The table that the bench prints: medians, quartiles in brackets, ratios to the peers. */
 export function tableOf(result: Result): string {
   const { machine, times, cpu, idle, memoryLimitKiB } = result;
   const peers = Object.keys(machine.runtimes);
-  const others = peers.filter((name) => name !== "cloche");
+  const others = peers.filter((name) => !OURS.includes(name));
   const tableOfTimes = (title: string, values: Result["times"]) => {
     const rows = Object.entries(values).map(([what, row]) => [
       what,
