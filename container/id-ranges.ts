@@ -34,7 +34,7 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
   if ((uids === undefined) !== (gids === undefined)) {
     throw new UnsupportedError(`user ${JSON.stringify(idsUser)} must have ranges in both /etc/subuid and /etc/subgid`);
   }
-  const candidates = rangesOf(uids ?? DEFAULT_POOL, gids ?? DEFAULT_POOL);
+  const candidates = () => rangesOf(uids ?? DEFAULT_POOL, gids ?? DEFAULT_POOL);
   let release: () => void;
   try {
     mkdirSync(claims, { recursive: true, mode: 0o700 });
@@ -45,7 +45,7 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
     });
   }
   try {
-    const free = firstFree(candidates, taken(claims)) ?? firstFree(candidates, swept(claims));
+    const free = firstFree(candidates(), taken(claims)) ?? firstFree(candidates(), swept(claims));
     if (free === undefined) {
       throw new UnsupportedError(
         `all ranges of ${RANGE_SIZE} ids are taken: give user ${JSON.stringify(idsUser)} more in /etc/subuid and /etc/subgid`,
@@ -120,23 +120,28 @@ export function parsePool(text: string, file: string, user: string): Pool | unde
   return pool.length === 0 ? undefined : pool;
 }
 
-/** The n-th range of uids goes with the n-th of gids. */
-function rangesOf(uids: Pool, gids: Pool): IdRange[] {
-  const starts = (pool: Pool) =>
-    pool.flatMap(({ start, size }) =>
-      Array.from({ length: Math.floor(size / RANGE_SIZE) }, (_, index) => start + index * RANGE_SIZE),
-    );
-  const gidStarts = starts(gids);
-  return starts(uids).flatMap((uid, index) => {
-    const gid = gidStarts[index];
-    return gid === undefined ? [] : [{ uid, gid }];
-  });
+/** The n-th range of uids goes with the n-th of gids. One after the other: of thousands the first few are looked at. */
+function* rangesOf(uids: Pool, gids: Pool): Generator<IdRange> {
+  const gidStarts = startsIn(gids);
+  for (const uid of startsIn(uids)) {
+    const { value: gid } = gidStarts.next();
+    if (gid === undefined) return;
+    yield { uid, gid };
+  }
 }
 
-function firstFree(candidates: readonly IdRange[], claimed: readonly IdRange[]): IdRange | undefined {
+function* startsIn(pool: Pool): Generator<number, undefined> {
+  for (const { start, size } of pool) {
+    for (let at = start; at + RANGE_SIZE <= start + size; at += RANGE_SIZE) yield at;
+  }
+  return undefined;
+}
+
+function firstFree(candidates: Iterable<IdRange>, claimed: readonly IdRange[]): IdRange | undefined {
   const hitsUid = overlap(claimed.map(({ uid }) => uid));
   const hitsGid = overlap(claimed.map(({ gid }) => gid));
-  return candidates.find(({ uid, gid }) => !hitsUid(uid) && !hitsGid(gid));
+  for (const range of candidates) if (!hitsUid(range.uid) && !hitsGid(range.gid)) return range;
+  return undefined;
 }
 
 /** Tells whether a range overlaps one of those that start at `starts`, by looking at those that start near it. */

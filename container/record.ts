@@ -117,9 +117,14 @@ const optional =
   (check: Check): Check =>
   (value) =>
     value === undefined || check(value);
-const isStringMap: Check = (value) => isObject(value) && Object.values(value).every(isString);
+/** Whether `check` holds for each. A loop, here and below: `every` is itself JavaScript, and its first call costs 0.1 ms. */
+function all<T>(values: readonly T[], check: (value: T) => boolean): boolean {
+  for (const value of values) if (!check(value)) return false;
+  return true;
+}
+const isStringMap: Check = (value) => isObject(value) && all(Object.values(value), isString);
 /** Whether a value out of JSON is a list of strings. */
-export const isStringArray: Check = (value) => Array.isArray(value) && value.every(isString);
+export const isStringArray: Check = (value) => Array.isArray(value) && all(value, isString);
 const isInteger: Check = (value) => Number.isInteger(value);
 
 /** The kernel's PID_MAX_LIMIT (proc_sys_kernel(5)). */
@@ -155,13 +160,20 @@ export const isCgroup: Check = (value) => {
     (driver === "cgroupfs" || driver === "systemd") &&
     (version === "v1" || version === "v2") &&
     optional((name) => isString(name) && path === `${path}`.replace(/[^/]*$/, String(name)))(unit) &&
-    /^(\/(?!\.{1,2}(\/|$))[^/]+)+$/.test(String(path)) &&
-    dirs.every((dir) => dir.startsWith("/") && dir.endsWith(String(path))) &&
-    owned.every(
+    isPlainPath(String(path)) &&
+    all(dirs, (dir) => dir.startsWith("/") && dir.endsWith(String(path))) &&
+    all(
+      owned,
       (made) => dirs.includes(made) || dirs.some((dir) => isBetween(dir.slice(0, -`${path}`.length), made, dir)),
     )
   );
 };
+
+/** Whether a path is absolute and has no part that leads elsewhere than down. */
+function isPlainPath(path: string): boolean {
+  const [first, ...parts] = path.split("/");
+  return first === "" && parts.length > 0 && all(parts, (part) => part !== "" && part !== "." && part !== "..");
+}
 
 /** Whether `path` is `below` or one of its parents up to, and without, `above`. */
 function isBetween(above: string, path: string, below: string): boolean {

@@ -18,7 +18,8 @@ const virtual: Readonly<Record<string, string>> = {
   "lean:fs": `export * from ${JSON.stringify(`${lean}/fs.ts`)};
     export const constants = ${JSON.stringify(fs.constants)};`,
   "lean:os": `export const constants = ${JSON.stringify({ signals: os.constants.signals, errno: os.constants.errno })};
-    export const release = () => process.getBuiltinModule("node:os").release();`,
+    import { readFileSync } from ${JSON.stringify(`${lean}/fs.ts`)};
+    export const release = () => readFileSync("/proc/sys/kernel/osrelease", "utf8").trim();`,
 };
 
 const result = await Bun.build({
