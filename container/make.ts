@@ -144,6 +144,8 @@ class Making {
     // First, and so undone after the processes that are in it have ended.
     this.#undo.push(() => this.#removeCgroup());
     const launched = await this.#launch();
+    // Not when the helper asks for it: until then it has other things to do, and so the two work at the same time.
+    if (this.#prepared.cgroup.driver !== "systemd") await this.#createCgroup();
     const hookOutput = () => this.#hooks.output();
     const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
     this.#hooks.close();
@@ -268,7 +270,7 @@ class Making {
         await writeMappings(pid, this.#prepared.spec.linux);
         return undefined;
       },
-      [SYNC.CGROUP]: () => this.#makeCgroup(),
+      [SYNC.CGROUP]: () => this.#enterCgroup(),
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
@@ -293,12 +295,10 @@ class Making {
     };
   }
 
-  /** Makes the cgroup, unless it is systemd that makes it: that wants the process first. */
-  async #makeCgroup(): Promise<SyncReply | undefined> {
-    const { cgroup } = this.#prepared;
-    if (cgroup.driver === "systemd") return undefined;
-    const ref = await this.#createCgroup();
-    return cgroupReply(ref, this.#record.ownUserNamespace);
+  /** What the container process needs to enter its cgroup, unless it is systemd that makes that: it wants the process first. */
+  #enterCgroup(): SyncReply | undefined {
+    const { cgroup, ownUserNamespace } = this.#record;
+    return cgroup === undefined ? undefined : cgroupReply(cgroup, ownUserNamespace);
   }
 
   /** Makes the cgroup and notes it under the lock: a container that was deleted meanwhile makes none, which nobody would find. */
