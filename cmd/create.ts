@@ -1,5 +1,6 @@
 /** `cloche create`: makes a container from a bundle, up to the point where its program would run. */
 
+import { loading } from "../specutils/spans.ts";
 import { bundleFlags, createOptionsOf } from "./bundle-flags.ts";
 import { command } from "./command.ts";
 
@@ -11,7 +12,7 @@ export default command({
   flags: bundleFlags,
   details: "The container has its namespaces, mounts and cgroup; its program starts with `cloche start`.",
   async run({ context, flags, id }) {
-    const { createContainer } = await import("../container/create.ts");
+    const { createContainer } = await loading("load container/create", () => import("../container/create.ts"));
     await createContainer(context, createOptionsOf(id, flags));
   },
 });

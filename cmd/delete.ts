@@ -1,5 +1,6 @@
 /** `cloche delete`: removes stopped containers, with --force any container, and all they hold. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { forEachContainer, SANDBOX_FLAG } from "./targets.ts";
 
@@ -17,7 +18,7 @@ export default command({
     sandbox: SANDBOX_FLAG,
   },
   async run({ context, flags, args }) {
-    const { deleteContainer } = await import("../container/delete.ts");
+    const { deleteContainer } = await loading("load container/delete", () => import("../container/delete.ts"));
     const options = { force: flags.force ?? false };
     await forEachContainer(args, async (id) => {
       if (flags.sandbox !== true) return deleteContainer(context, id, options);

@@ -1,6 +1,7 @@
 /** `cloche exec`: runs another process inside a container. */
 
 import { UsageError } from "../specutils/errors.ts";
+import { loading } from "../specutils/spans.ts";
 import { optionalPath } from "./bundle-flags.ts";
 import { command } from "./command.ts";
 
@@ -55,7 +56,7 @@ export default command({
       throw new UsageError('"exec" requires a command, or --process: cloche exec <container-id> command');
     }
     const additionalGids = flags["additional-gids"].map(parseGid);
-    const { execContainer } = await import("../container/exec.ts");
+    const { execContainer } = await loading("load container/exec", () => import("../container/exec.ts"));
     return await execContainer(context, {
       id,
       ...processFile,

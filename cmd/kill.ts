@@ -1,5 +1,6 @@
 /** `cloche kill`: sends a signal to a container's process. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { forEachTarget, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
@@ -16,7 +17,7 @@ export default command({
   async run({ context, flags, args, id }) {
     const { parseSignal } = await import("../specutils/signals.ts");
     const signal = parseSignal(args[1] ?? "SIGTERM");
-    const { killContainer } = await import("../container/kill.ts");
+    const { killContainer } = await loading("load container/kill", () => import("../container/kill.ts"));
     const ids = await targetIds(context, id, flags.sandbox, "kill");
     await forEachTarget(ids, (target) => killContainer(context, target, signal, { all: flags.all ?? false }));
   },

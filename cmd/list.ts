@@ -2,6 +2,7 @@
 
 import type { ContainerExit } from "../container/state.ts";
 import { signalName } from "../specutils/signals.ts";
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { formatTable, print, printJson } from "./output.ts";
 
@@ -15,7 +16,7 @@ export default command({
     quiet: { kind: "boolean", short: "q", help: "print only the container IDs" },
   },
   async run({ context, flags }) {
-    const { listContainers } = await import("../container/list.ts");
+    const { listContainers } = await loading("load container/list", () => import("../container/list.ts"));
     const containers = await listContainers(context);
     if (flags.quiet === true) {
       print(containers.map(({ id }) => `${id}\n`).join(""));

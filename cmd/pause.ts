@@ -1,5 +1,6 @@
 /** `cloche pause`: stops every process of a container where it is. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { SANDBOX_FLAG, targetIds } from "./targets.ts";
 
@@ -10,7 +11,7 @@ export default command({
   arity: [1, 1],
   flags: { sandbox: SANDBOX_FLAG },
   async run({ context, flags, id }) {
-    const { pauseAll } = await import("../container/pause.ts");
+    const { pauseAll } = await loading("load container/pause", () => import("../container/pause.ts"));
     await pauseAll(context, await targetIds(context, id, flags.sandbox, "pause"));
   },
 });

@@ -1,6 +1,7 @@
 /** `cloche ps`: the processes of a container, by their pids on the host. */
 
 import { ClocheError, UsageError } from "../specutils/errors.ts";
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { print, printJson } from "./output.ts";
 import { SANDBOX_FLAG } from "./targets.ts";
@@ -20,7 +21,7 @@ export default command({
   },
   details: "The table is what ps(1) prints with the options given, -ef if there are none, less all other processes.",
   async run({ context, flags, args, id }) {
-    const { processesOf } = await import("../container/ps.ts");
+    const { processesOf } = await loading("load container/ps", () => import("../container/ps.ts"));
     const pids = await processesOf(context, id, flags.sandbox ?? false);
     if (flags.format === "json") {
       printJson(pids);

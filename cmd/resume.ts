@@ -1,5 +1,6 @@
 /** `cloche resume`: lets a paused container go on. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { forEachTarget, SANDBOX_FLAG, targetIds } from "./targets.ts";
 
@@ -10,7 +11,7 @@ export default command({
   arity: [1, 1],
   flags: { sandbox: SANDBOX_FLAG },
   async run({ context, flags, id }) {
-    const { resumeContainer } = await import("../container/resume.ts");
+    const { resumeContainer } = await loading("load container/resume", () => import("../container/resume.ts"));
     const ids = await targetIds(context, id, flags.sandbox, "resume");
     await forEachTarget(ids, (target) => resumeContainer(context, target));
   },

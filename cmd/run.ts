@@ -1,5 +1,6 @@
 /** `cloche run`: create and start in one, waiting for the end unless detached. */
 
+import { loading } from "../specutils/spans.ts";
 import { bundleFlags, createOptionsOf } from "./bundle-flags.ts";
 import { command } from "./command.ts";
 
@@ -15,7 +16,7 @@ export default command({
   },
   details: "The exit code is that of the container's program, 128 and the signal's number if a signal ended it.",
   async run({ context, flags, id }) {
-    const { runContainer } = await import("../container/run.ts");
+    const { runContainer } = await loading("load container/run", () => import("../container/run.ts"));
     return await runContainer(context, {
       ...createOptionsOf(id, flags),
       detach: flags.detach ?? false,

@@ -1,5 +1,6 @@
 /** `cloche start`: runs the program of a created container. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 
 export default command({
@@ -9,7 +10,7 @@ export default command({
   arity: [1, 1],
   flags: {},
   async run({ context, id }) {
-    const { startContainer } = await import("../container/start.ts");
+    const { startContainer } = await loading("load container/start", () => import("../container/start.ts"));
     await startContainer(context, id);
   },
 });

@@ -1,5 +1,6 @@
 /** `cloche state`: prints what is known about a container (runtime.md#query-state). */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { printJson } from "./output.ts";
 
@@ -10,7 +11,7 @@ export default command({
   arity: [1, 1],
   flags: {},
   async run({ context, id }) {
-    const { stateOfContainer } = await import("../container/state.ts");
+    const { stateOfContainer } = await loading("load container/state", () => import("../container/state.ts"));
     printJson(await stateOfContainer(context, id), 2);
   },
 });

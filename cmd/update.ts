@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { UsageError } from "../specutils/errors.ts";
+import { loading } from "../specutils/spans.ts";
 import type { CpuResources, MemoryResources, Resources } from "../specutils/spec.ts";
 import { command } from "./command.ts";
 import type { FlagTable, FlagValues } from "./flags.ts";
@@ -49,7 +50,7 @@ export default command({
   details: "A limit that is not given, or is 0 or empty, stays as it is.",
   async run({ context, flags, id }) {
     const resources = flags.resources === undefined ? resourcesOf(flags) : await readResourcesFrom(flags.resources);
-    const { updateContainer } = await import("../container/update.ts");
+    const { updateContainer } = await loading("load container/update", () => import("../container/update.ts"));
     await updateContainer(context, id, resources, {
       ...(flags["l3-cache-schema"] === undefined ? {} : { l3CacheSchema: flags["l3-cache-schema"] }),
       ...(flags["mem-bw-schema"] === undefined ? {} : { memBwSchema: flags["mem-bw-schema"] }),

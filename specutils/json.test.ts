@@ -37,6 +37,24 @@ describe("parseJson", () => {
     expect(parseJson("[1e20]")).toEqual([1e20]);
   });
 
+  test.each([
+    "18014398509481984", // 2^54, which JSON.stringify prints as it was
+    '{"limit":18014398509481984}',
+    '{"limit":9223372036854775807,"swap":-1}',
+    '[[{"a":[9007199254740992]}]]',
+    "[-0,0.5,1e3,1E400]",
+    '{"a":"\\ud800 \\u003c \\u00e9 é"}',
+    '{"a":{"b":[]},"c":{}}',
+  ])("answers as the reader does: %s", (text) => {
+    expect(parseJson(text)).toEqual(readJson(text));
+    expect(typeof parseJson(text)).toBe(typeof readJson(text));
+  });
+
+  test("refuses a name that appears twice, in compact text as well", () => {
+    expect(() => parseJson('{"a":1,"b":{"c":1,"c":1}}')).toThrow('the name "c" appears twice');
+    expect(() => parseJson('{"a":1, "a":1}')).toThrow('the name "a" appears twice');
+  });
+
   test("keeps a member called __proto__ a member", () => {
     for (const text of ['{"__proto__":{"x":1}}', '{"__proto__" :{"x":12345678901234567890}}']) {
       const value = parseJson(text) as object;

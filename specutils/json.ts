@@ -48,29 +48,35 @@ const NAME_BEFORE_SPACE = /"[ \t\r\n]+:/;
 /**
  * What `JSON.parse` answers, when that is certain to be the reader's answer too; otherwise undefined.
  *
- * Of two members with one name, `JSON.parse` keeps the last, so that the value has fewer names than the text. Without
- * space before a colon, `":` ends each name of the text; other occurrences, in strings, only add to the count.
+ * It is certain if the value, written out again, is the same text, as it is for what engines write: no name was dropped, no
+ * number rounded. Else the text is searched. Of two members with one name, `JSON.parse` keeps the last, so that the value has
+ * fewer names than the text. Without space before a colon, `":` ends each name of the text; other occurrences, in strings,
+ * only add to the count.
  */
 function parseNatively(text: string): Json | undefined {
-  if (LONG_NUMBER.test(text) || NAME_BEFORE_SPACE.test(text)) return undefined;
   let value: Json;
   try {
     value = JSON.parse(text);
   } catch {
     return undefined; // the reader finds out where
   }
-  return countNames(value, 0) === text.split('":').length - 1 ? value : undefined;
+  const names = countNames(value, 0);
+  if (Number.isNaN(names)) return undefined;
+  if (JSON.stringify(value) === text) return value;
+  if (LONG_NUMBER.test(text) || NAME_BEFORE_SPACE.test(text)) return undefined;
+  return names === text.split('":').length - 1 ? value : undefined;
 }
 
-/** Number of names in all objects of `value`; NaN when it is nested too deep. */
+/** Number of names in all objects of `value`; NaN when it is nested too deep, or has an integer that is to be a `bigint`. */
 function countNames(value: Json, depth: number): number {
+  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value) ? Number.NaN : 0;
   if (typeof value !== "object" || value === null) return 0;
   if (depth === MAX_JSON_DEPTH) return Number.NaN;
   const isArray = Array.isArray(value);
   const members = isArray ? value : Object.values(value);
   let count = isArray ? 0 : members.length;
   for (const member of members) {
-    if (typeof member === "object") count += countNames(member, depth + 1);
+    if (typeof member !== "string") count += countNames(member, depth + 1);
   }
   return count;
 }

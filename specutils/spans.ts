@@ -30,6 +30,14 @@ export function beginSpan(name: string): () => void {
   };
 }
 
+/** Loads a module, as a span of its own. */
+export async function loading<T>(name: string, load: () => Promise<T>): Promise<T> {
+  const endLoading = beginSpan(name);
+  const module = await load();
+  endLoading();
+  return module;
+}
+
 /** The spans so far, in the order in which they began; those that have not ended end now. */
 export function readSpans(): readonly Span[] {
   const now = performance.now();

@@ -29,8 +29,8 @@ describe("--trace-file", () => {
       expect(events.filter(({ ph }) => ph !== "X")).toEqual([]);
       expect(new Set(events.map(({ pid }) => pid)).size).toBe(2);
       const names = events.map(({ name }) => name);
-      const phases = ["start", "load the command", "read the settings", "run the command"];
-      expect(names.slice(0, 5)).toEqual(["list", ...phases]);
+      const phases = ["start", "load the command", "read the settings", "run the command", "load container/list"];
+      expect(names.slice(0, 6)).toEqual(["list", ...phases]);
       expect(names).toContain("state");
       for (const { ts, dur } of events) {
         expect(ts).toBeGreaterThan(before - 1_000_000);
@@ -65,7 +65,13 @@ describe("--debug", () => {
   it("prints the same spans", () =>
     withRuntime((runtime) => {
       const { stderr } = runtime.run(["--debug", "list"]);
-      const spans = [...stderr.matchAll(/span +([\w ]+): [\d.]+ ms/g)].map(([, name]) => name);
-      expect(spans).toEqual(["start", "load the command", "read the settings", "run the command"]);
+      const spans = [...stderr.matchAll(/span +([\w /]+): [\d.]+ ms/g)].map(([, name]) => name);
+      expect(spans).toEqual([
+        "start",
+        "load the command",
+        "read the settings",
+        "run the command",
+        "load container/list",
+      ]);
     }));
 });
