@@ -5,15 +5,20 @@ import { Samples } from "./statistics.ts";
 export interface Bundles {
   /** `/bin/true`. */
   true: string;
+  /** The same with docker's seccomp profile, which nearly every container has; missing where it cannot be had. */
+  filtered?: string;
   /** A program that waits. */
   sleep: string;
 }
 
 type Step = readonly [name: string, args: (id: string, bundles: Bundles) => string[]];
 
+const FILTERED_RUN = "run, docker's filter";
+
 /** In the order of a life. `run` stands for itself. */
 const STEPS: readonly Step[] = [
   ["run", (id, bundles) => ["run", "--bundle", bundles.true, `${id}-run`]],
+  [FILTERED_RUN, (id, bundles) => ["run", "--bundle", bundles.filtered ?? "", `${id}-filtered`]],
   ["create", (id, bundles) => ["create", "--bundle", bundles.sleep, id]],
   ["start", (id) => ["start", id]],
   ["state", (id) => ["state", id]],
@@ -49,6 +54,7 @@ export function measureLifecycle(peers: readonly Peer[], rounds: number, bundles
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
     const lives = new Map<string, Taken>();
     for (const [name, args] of STEPS) {
+      if (name === FILTERED_RUN && bundles.filtered === undefined) continue;
       for (const index of peers.keys()) {
         // Who comes first changes, as it may find caches colder than those after it.
         const peer = peers[(index + Math.max(round, 0)) % peers.length];

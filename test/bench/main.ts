@@ -19,13 +19,15 @@ import {
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import type { Seccomp } from "../../specutils/spec.ts";
 import { makeBundle } from "../helpers/bundle.ts";
+import { dockerSeccomp } from "../helpers/docker-seccomp.ts";
 import { missing } from "../helpers/requires.ts";
 import { projectDirectory } from "../helpers/runtime-path.ts";
 import { isMissed, verdictsOf } from "./budgets.ts";
 import { measureDocker } from "./docker.ts";
 import { measureIdle } from "./idle.ts";
-import { measureLifecycle } from "./lifecycle.ts";
+import { type Bundles, measureLifecycle } from "./lifecycle.ts";
 import { smallestMemoryLimit } from "./memory-limit.ts";
 import { measureParallel } from "./parallel.ts";
 import { findPeers, OURS } from "./peers.ts";
@@ -79,20 +81,27 @@ function removeCgroups(): void {
   }
 }
 
-function bundles() {
-  const bundle = (name: string, args: string[]) =>
+function bundles(): Bundles {
+  const bundle = (name: string, args: string[], seccomp?: Seccomp) =>
     makeBundle(path.join(directory, name), (spec) => {
       spec.process.args = args;
+      if (seccomp !== undefined) spec.linux.seccomp = seccomp;
     });
-  return { true: bundle("true", ["/bin/true"]), sleep: bundle("sleep", ["/bin/sleep", "100000"]) };
+  const seccomp = dockerSeccomp();
+  return {
+    true: bundle("true", ["/bin/true"]),
+    ...(seccomp && { filtered: bundle("filtered", ["/bin/true"], seccomp) }),
+    sleep: bundle("sleep", ["/bin/sleep", "100000"]),
+  };
 }
 
 async function full(): Promise<number> {
   const all = findPeers(stateRoots, flags.peers.split(",").filter(Boolean));
   const peers = all.filter(({ name }) => name !== "served");
-  const { true: trueBundle, sleep } = bundles();
+  const programs = bundles();
+  const { true: trueBundle, sleep } = programs;
   const machine = describeMachine(all);
-  const single = measureLifecycle(peers, Number(flags.rounds ?? 40), { true: trueBundle, sleep });
+  const single = measureLifecycle(peers, Number(flags.rounds ?? 40), programs);
   const parallel = (await measureParallel(peers, 3, Number(flags.parallel), trueBundle)).spreads();
   const docker = missing("docker").length === 0 ? (await measureDocker()).spreads() : {};
   const result: Result = {
