@@ -1,5 +1,5 @@
 /** The budgets: which of them hold for a result. Ratios are those of medians of the same, interleaved run. */
-import { LIFE } from "./lifecycle.ts";
+import { FILTERED_RUN, LIFE } from "./lifecycle.ts";
 import { type Result, ratioOf } from "./result.ts";
 
 export interface Verdict {
@@ -28,6 +28,7 @@ export function verdictsOf(result: Result): Verdict[] {
   return [
     ratio("run", "crun", 1),
     ratio("run", "runc", 0.5),
+    ...(FILTERED_RUN in result.times ? [ratio(FILTERED_RUN, "crun", 1), ratio(FILTERED_RUN, "runc", 0.5)] : []),
     ...["create", "start", "state", "kill", "delete", "exec"].map((what) => ratio(what, "runc", 1)),
     ratio("life", "crun", 1.2),
     ...["run", ...LIFE, "exec", "life"].map((what) => ratio(what, "runsc", 0.2, "sandboxed")),

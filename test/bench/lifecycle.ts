@@ -13,7 +13,7 @@ export interface Bundles {
 
 type Step = readonly [name: string, args: (id: string, bundles: Bundles) => string[]];
 
-const FILTERED_RUN = "run, docker's filter";
+export const FILTERED_RUN = "run, docker's filter";
 
 /** In the order of a life. `run` stands for itself. */
 const STEPS: readonly Step[] = [
