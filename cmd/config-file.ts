@@ -32,6 +32,7 @@ export async function readConfigFile<const Table extends Readonly<Record<string,
     if (isOptional && statSync(path, { throwIfNoEntry: false }) === undefined) return {};
     text = readFileSync(path, "utf8");
   } catch (error) {
+    if (isOptional && (error as NodeJS.ErrnoException).code === "ENOENT") return {}; // removed meanwhile
     throw new ClocheError(`cannot read config file ${JSON.stringify(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const values: Record<string, unknown> = {};

@@ -12,6 +12,7 @@ import { release } from "node:os";
 import { isatty } from "node:tty";
 import { DEFAULT_ISOLATION, type IsolationSettings } from "../container/isolation-level.ts";
 import { messageOf, UnsupportedError } from "../specutils/errors.ts";
+import { loading } from "../specutils/spans.ts";
 import { isInUserNamespace } from "../specutils/user-namespace.ts";
 import { workingDirectory } from "../specutils/working-directory.ts";
 import { command } from "./command.ts";
@@ -54,7 +55,7 @@ export default command({
       },
       hostMounts,
     );
-    const { runContainer } = await import("../container/run.ts");
+    const { runContainer } = await loading("load container/run", () => import("../container/run.ts"));
     const isolation = doIsolation(context.isolation);
     const isSandboxed = isolation.level === "sandboxed";
     return await withBundle(context.root, !isSandboxed, async (bundle) => {

@@ -1,5 +1,6 @@
 /** `cloche events`: what happens to a container, and its statistics, once or again and again. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { printJson } from "./output.ts";
 import { SANDBOX_FLAG } from "./targets.ts";
@@ -23,7 +24,7 @@ export default command({
   ].join(" "),
   async run({ context, flags, id }) {
     const intervalMs = parseDuration("interval", flags.interval ?? DEFAULT_INTERVAL);
-    const { watchEvents } = await import("../container/events.ts");
+    const { watchEvents } = await loading("load container/events", () => import("../container/events.ts"));
     const options = { intervalMs, statsOnly: flags.stats ?? false, isForSandbox: flags.sandbox ?? false };
     await watchEvents(context, id, options, (event) => printJson(event));
   },

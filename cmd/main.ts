@@ -58,7 +58,7 @@ async function runCommand(command: Command, args: readonly string[], globals: Gl
   log = openLog(settings.log);
   endSettings();
   const { log: _, ...rest } = settings;
-  const context = { ...rest, debug: log.debug, warn: log.warn };
+  const context = { ...rest, isDebug: log.target.isDebug, debug: log.debug, warn: log.warn };
   log.debug(`cloche ${command.name}: state root is ${JSON.stringify(settings.root)}`);
   const endRun = beginSpan("run the command");
   let exitCode: number | undefined;

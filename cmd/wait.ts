@@ -1,5 +1,6 @@
 /** `cloche wait`: waits until containers have ended, whoever their parent is. */
 
+import { loading } from "../specutils/spans.ts";
 import { command } from "./command.ts";
 import { print } from "./output.ts";
 
@@ -14,7 +15,7 @@ export default command({
     "The exit code of this command is 0 when all of them are known.",
   ].join(" "),
   async run({ context, args }) {
-    const { waitContainers } = await import("../container/wait.ts");
+    const { waitContainers } = await loading("load container/wait", () => import("../container/wait.ts"));
     await waitContainers(context, args, (exitCode) => print(`${exitCode}\n`));
   },
 });

@@ -12,8 +12,10 @@ export interface Context {
   cgroupManager?: "disabled";
   /** Level `oci` without it. */
   isolation?: IsolationSettings;
-  /** Writes a line to the log when `--debug` is given; a function is called only then. */
-  debug(message: string | (() => string)): void;
+  /** Whether `--debug` is given. */
+  isDebug: boolean;
+  /** Writes a line to the log when `--debug` is given. */
+  debug(message: string): void;
   /** Writes a warning to the log: something failed that does not make the operation fail. */
   warn(message: string): void;
 }

@@ -64,7 +64,7 @@ async function adjustScore(context: Context, { id, sandboxId }: ContainerKey): P
 }
 
 async function destroy(context: Context, record: SavedContainer): Promise<void> {
-  const foreign = isOwnRecord(record) ? undefined : (await import("./foreign.ts")).foreignField(record);
+  const foreign = isAllOurs(record) ? undefined : (await import("./foreign.ts")).foreignField(record);
   if (foreign !== undefined) {
     const path = statePath(context.root, record.sandboxId, record.id);
     throw new StateFileError(`${foreign}: names what is not the container's`, path, "");
@@ -83,6 +83,12 @@ async function destroy(context: Context, record: SavedContainer): Promise<void> 
   // Nothing runs with its ids any more. Before the record goes, or they would be anybody's to sweep while we give them back.
   await giveBackIds(context, record);
   removeRecord(context.root, record);
+}
+
+/** Whether all that the record names was made by this process: a cgroup that was there before may be that of others, and ours. */
+function isAllOurs(record: SavedContainer): boolean {
+  const { dirs = {}, owned = [] } = record.cgroup ?? {};
+  return isOwnRecord(record) && Object.values(dirs).every((dir) => owned.includes(dir));
 }
 
 async function giveBackIds({ root }: Context, record: Remains): Promise<void> {

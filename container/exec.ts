@@ -19,7 +19,7 @@ import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, passwdIn, programEnvironment } from "./environment.ts";
-import { waitForChild } from "./foreground.ts";
+import { waitInForeground } from "./foreground.ts";
 import { currentLimit } from "./limits.ts";
 import { writePidFile } from "./pid-file.ts";
 import type { SavedContainer } from "./record.ts";
@@ -113,7 +113,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
       // It has become its program: from here on it is the caller's.
       undo.clear();
       closeSync(conversation.socket);
-      return options.detach ? 0 : waitForChild(started.pid, started.terminalFd);
+      return options.detach ? 0 : waitInForeground(started.pid, started.terminalFd);
     } finally {
       stopForwarding();
     }

@@ -1,8 +1,8 @@
 /**
  * Makes a container, for `create` and `run`: everything up to the point where its program would run.
  *
- * In order: check and plan; write the record down; start the helper; answer it (cgroup, mappings, hooks, terminal); write
- * down that the container is created. Whatever fails undoes what came before, and only that.
+ * In order: check and plan; write the record down; start the helper; make the cgroup; answer the helper (mappings, hooks,
+ * terminal); write down that the container is created or, for `run`, that it runs. Whatever fails undoes what came before, and only that.
  */
 import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
@@ -248,9 +248,9 @@ class Making {
     });
     endPlanning();
     this.#warnings.push(...(isolated?.warnings ?? []));
-    this.#context.debug(() => `plan: ${plan.host.length} ops on the host, ${plan.container.length} in the container`);
-    for (const { code, what } of plan.host) this.#context.debug(() => `${opName(code)}: ${what}`);
-    for (const { code, what } of plan.container) this.#context.debug(() => `${opName(code)}: ${what}`);
+    if (this.#context.isDebug) {
+      for (const { code, what } of [...plan.host, ...plan.container]) this.#context.debug(`${opName(code)}: ${what}`);
+    }
     return plan;
   }
 

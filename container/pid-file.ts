@@ -7,7 +7,7 @@ import { removeFile } from "../statefile/atomic-file.ts";
 /** Removes a pid file that says `pid`: by now it may be that of somebody who had more luck with the same name. */
 export function removePidFile(file: string, pid: number): void {
   try {
-    if (readFileSync(file, "latin1") === String(pid)) removeFile(file);
+    if (readFileSync(file, "utf8") === String(pid)) removeFile(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }

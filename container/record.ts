@@ -182,8 +182,7 @@ function isBetween(above: string, path: string, below: string): boolean {
 
 /** Ids that are none would be taken for another range, or for root's. */
 const isRange: Check = (value) =>
-  isObject(value) &&
-  [value["uid"], value["gid"]].every((id) => isInteger(id) && Number(id) > 0 && Number(id) < 2 ** 32);
+  isObject(value) && all([value["uid"], value["gid"]], (id) => isInteger(id) && Number(id) > 0 && Number(id) < 2 ** 32);
 
 /** Whether a value out of JSON is a SavedIsolation. */
 export const isIsolation: Check = (value) =>
@@ -198,7 +197,7 @@ const isHook: Check = (value) =>
   optional(isStringArray)(value["args"]) &&
   optional(isStringArray)(value["env"]) &&
   optional(isInteger)(value["timeout"]);
-const isHookList: Check = (value) => Array.isArray(value) && value.every(isHook);
+const isHookList: Check = (value) => Array.isArray(value) && all(value, isHook);
 const isHooks: Check = (value) =>
   isObject(value) && optional(isHookList)(value["poststart"]) && optional(isHookList)(value["poststop"]);
 
@@ -214,7 +213,7 @@ const isProcessSettings: Check = (value) =>
   )(value["memoryPolicy"]);
 
 /** Whether a value out of JSON is the path of a start socket, which `delete` removes. */
-export const isStartSocket: Check = (value) => isString(value) && /^\/.*\/start-\d+-\d+$/.test(String(value));
+export const isStartSocket: Check = (value) => isString(value) && /^\/(.*\/)?start-\d+-\d+$/s.test(String(value));
 
 /** One entry per field, so that a field cannot be added to the record without saying what it must look like. */
 const fields = (): { [Field in keyof Required<SavedContainer>]: Check } => ({
@@ -238,7 +237,7 @@ const fields = (): { [Field in keyof Required<SavedContainer>]: Check } => ({
   ownPidNamespace: isBoolean,
   ownUserNamespace: isBoolean,
   isolation: optional(isIsolation),
-  gofers: optional((value) => Array.isArray(value) && value.every(isProcessRef)),
+  gofers: optional((value) => Array.isArray(value) && all(value, isProcessRef)),
   hooks: optional(isHooks),
   seccompFilter: optional((value) => isString(value) && /^[\w-]+$/.test(String(value))),
   seccompListener: optional(

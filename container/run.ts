@@ -6,7 +6,7 @@ import { forwardSignals } from "../specutils/syscall.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
 import { deleteContainer } from "./delete.ts";
-import { waitForChild } from "./foreground.ts";
+import { waitInForeground } from "./foreground.ts";
 import { type MadeContainer, makeContainer } from "./make.ts";
 import { letRun } from "./start.ts";
 
@@ -50,7 +50,7 @@ export async function runContainer(context: Context, options: RunOptions): Promi
 
 function waitForProgram({ record, terminalFd }: MadeContainer): number {
   try {
-    return waitForChild(record.process?.pid ?? 0, terminalFd);
+    return waitInForeground(record.process?.pid ?? 0, terminalFd);
   } catch (error) {
     throw new ClocheError(`cannot wait for container ${JSON.stringify(record.id)}: ${messageOf(error)}`, {
       cause: error,

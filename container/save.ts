@@ -31,20 +31,31 @@ export function noteRemoved(record: object): void {
   removed.add(record);
 }
 
-/** What this process has saved last, and where. */
+/** The state file of the container that this process has created, as it has saved it last. */
 let own = { path: "", text: "" };
 
 /** The record that was read from that last. */
 let ownRecord: SavedContainer | undefined;
 
-/** The record in the text of a state file; what this process has written there itself needs no check. @throws StateFileError */
+/** Saves the record of a container that this process creates. Preconditions: the caller holds its lock. @throws ClocheError */
+export function saveNewRecord(root: string, record: SavedContainer): void {
+  ownRecord = record;
+  saveRecord(root, record);
+}
+
+/**
+ * The record in the text of a state file. What this process has written there for a container of its own making needs no check:
+ * nothing in it has come from a file.
+ *
+ * @throws StateFileError
+ */
 export function readBack(path: string, text: string): SavedContainer {
   if (own.path !== path || own.text !== text) return parseRecord(path, text);
   ownRecord = JSON.parse(text) as SavedContainer;
   return ownRecord;
 }
 
-/** Whether what the record names is known to be the container's, since this process has written all of it. */
+/** Whether this process has written all that is in the record. */
 export function isOwnRecord(record: SavedContainer): boolean {
   return record === ownRecord;
 }
@@ -81,7 +92,7 @@ export function saver(root: string, record: SavedContainer, text: string): Save 
 export function saveRecord(root: string, record: SavedContainer): void {
   const [path, text] = [statePath(root, record.sandboxId, record.id), serialize(record)];
   saving(record, () => writeFileAtomic(path, text));
-  own = { path, text };
+  if (record === ownRecord) own = { path, text };
 }
 
 function saving<T>(record: SavedContainer, step: () => T): T {

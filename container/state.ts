@@ -65,7 +65,7 @@ export function containerHookState(record: SavedContainer): State {
 
 /** The pid that a process has in its own pid namespace (NSpid in proc_pid_status(5)). */
 function innermostPid(pid: number): number {
-  const [, pids = String(pid)] = /^NSpid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
+  const [, pids = String(pid)] = /^NSpid:\t(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(pids.split("\t").at(-1));
 }
 

@@ -17,7 +17,7 @@ import { checkId, exitPath, lockPath, parseStateName, stateNameEnd, statePath } 
 import { exitOfZombie, explainExit, readExitRecord } from "./exit-record.ts";
 import type { SavedContainer } from "./record.ts";
 import { hasCgroup, refreshRecord } from "./record.ts";
-import { noteRemoved, readBack, type Save, saveRecord, saver, serialize } from "./save.ts";
+import { noteRemoved, readBack, type Save, saveNewRecord, saver, serialize } from "./save.ts";
 
 /** A container with that id is there already. */
 export class ExistsError extends ClocheError {
@@ -57,7 +57,7 @@ export async function createRecord(root: string, record: SavedContainer): Promis
     }
     // The exit file of a container that was removed by hand would be taken for this one's.
     removeFile(exitPath(root, record.sandboxId, record.id));
-    saveRecord(root, record);
+    saveNewRecord(root, record);
     isSaved = true;
   }
 }

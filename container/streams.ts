@@ -1,4 +1,4 @@
-/** The standard streams of a sandbox's program. */
+/** What a program gets of the descriptors of whoever called cloche: standard streams, preserved ones, a terminal. */
 import { fchownSync, fstatSync } from "node:fs";
 import type { IdRange } from "../sandbox/isolation/spec.ts";
 import { UsageError } from "../specutils/errors.ts";

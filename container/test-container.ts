@@ -20,6 +20,7 @@ export class TestRoot {
   readonly context: Context = {
     root: mkdtempSync(`${tmpdir()}/cloche-test-`),
     systemdCgroup: false,
+    isDebug: false,
     debug: () => {},
     warn: (message) => this.warnings.push(message),
   };

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 /** Whether AppArmor confines processes on this host. */
 export function isAppArmorEnabled(): boolean {
   try {
-    return readFileSync("/sys/module/apparmor/parameters/enabled", "latin1").startsWith("Y");
+    return readFileSync("/sys/module/apparmor/parameters/enabled", "utf8").startsWith("Y");
   } catch {
     return false; // the module is not there
   }

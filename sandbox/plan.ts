@@ -131,7 +131,11 @@ export function encodePlan(plan: Plan): Uint8Array {
   for (const { code, flags, args, texts: given } of ops) {
     view.setUint32(at, code, true);
     view.setUint32(at + 4, flags, true);
-    for (let position = 0; position < args.length; position++) setArg(view, at + 8 + position * 8, args[position] ?? 0);
+    let argAt = at + 8;
+    for (const arg of args) {
+      setArg(view, argAt, arg);
+      argAt += 8;
+    }
     for (let position = 0; position < given.length; position++) {
       const text = texts[next++];
       if (text === undefined) break;
@@ -151,6 +155,8 @@ function setArg(view: DataView, at: number, arg: number | bigint): void {
     view.setBigUint64(at, BigInt.asUintN(64, arg), true);
     return;
   }
+  // Anything else would become a 0, which is the number of root, of a slot, of no flags.
+  if (!Number.isInteger(arg)) throw new RangeError(`a plan has integers only, not ${arg}`);
   view.setUint32(at, arg >>> 0, true);
   view.setInt32(at + 4, Math.floor(arg / 2 ** 32), true);
 }

@@ -16,14 +16,17 @@ import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 // <elf.h>, 64 bit, little endian.
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
+const PF_W = 2;
 const DT = { NEEDED: 1n, HASH: 4n, STRTAB: 5n, STRSZ: 10n, GNU_HASH: 0x6ffffef5n } as const;
 const PROGRAM_HEADER_BYTES = 56;
 const SECTION_HEADER_BYTES = 64;
 const ENTRY_BYTES = 16;
-/** Offsets in the file's header: of the program headers, of the section headers. */
-const E = { PHOFF: 32, SHOFF: 40, PHNUM: 56, SHNUM: 60 } as const;
+/** At fixed addresses: of others the kernel chooses where they lie. */
+const ET_EXEC = 2;
+/** Where the file's header has its type, and where and how many the headers of segments and sections are. */
+const E = { TYPE: 16, PHOFF: 32, SHOFF: 40, PHNUM: 56, SHNUM: 60 } as const;
 /** In a program header, and where a section header has its offset in the file. */
-const P = { OFFSET: 8, VADDR: 16, FILESZ: 32, MEMSZ: 40 } as const;
+const P = { FLAGS: 4, OFFSET: 8, VADDR: 16, FILESZ: 32, MEMSZ: 40 } as const;
 const SH_OFFSET = 24;
 
 const LARGE_PAGE = 2 ** 21;
@@ -32,6 +35,7 @@ interface Segment {
   /** Where its program header is in the file. */
   header: number;
   type: number;
+  isWritable: boolean;
   offset: number;
   address: number;
   size: number;
@@ -49,6 +53,7 @@ function viewOf(file: Uint8Array): DataView {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   // The magic number, 64 bit, little endian.
   if (view.getUint32(0) !== 0x7f454c46 || view.getUint16(4) !== 0x0201) throw new Error("no 64-bit ELF file");
+  if (view.getUint16(E.TYPE, true) !== ET_EXEC) throw new Error("not at fixed addresses");
   return view;
 }
 
@@ -64,6 +69,7 @@ function segmentsOf(view: DataView): Segment[] {
     return {
       header,
       type: view.getUint32(header, true),
+      isWritable: (view.getUint32(header + P.FLAGS, true) & PF_W) !== 0,
       offset: place(view, header + P.OFFSET),
       address: place(view, header + P.VADDR),
       size: place(view, header + P.FILESZ),
@@ -98,6 +104,8 @@ function addLibrary(file: Uint8Array, nameText: string): Uint8Array {
   const index = loads.findIndex(({ address, size }) => strings >= address && strings < address + size);
   const [home, next] = [loads[index], loads[index + 1]];
   if (home === undefined || next === undefined) throw new Error("no segment with strings, or none after it");
+  if (place(view, home.header + P.MEMSZ) !== home.size)
+    throw new Error("the segment with strings has memory behind it");
   const name = new TextEncoder().encode(nameText);
   const nameAt = home.offset + home.size;
   if (nameAt + name.length > next.offset) throw new Error("no room for a name");
@@ -119,12 +127,16 @@ function align(file: Uint8Array): Uint8Array {
   const view = viewOf(file);
   const gaps: { at: number; bytes: number }[] = [];
   let shift = 0;
-  for (const { offset, address } of loadedOf(segmentsOf(view))) {
+  for (const { offset, address, isWritable } of loadedOf(segmentsOf(view))) {
+    // Pages that are written to are copied one by one, and what a large page maps beside them would count as the process's own.
+    if (isWritable) continue;
     const bytes = (((address - offset - shift) % LARGE_PAGE) + LARGE_PAGE) % LARGE_PAGE;
     if (bytes === 0) continue;
     gaps.push({ at: offset, bytes });
     shift += bytes;
   }
+  const headersEnd = place(view, E.PHOFF) + view.getUint16(E.PHNUM, true) * PROGRAM_HEADER_BYTES;
+  if (headersEnd > (gaps[0]?.at ?? file.length)) throw new Error("headers of segments lie behind the first of them");
   const moved = (offset: number) => gaps.reduce((sum, { at, bytes }) => (at <= offset ? sum + bytes : sum), offset);
 
   const result = new Uint8Array(file.length + shift);

@@ -9,6 +9,9 @@ import { type Check, invalid, read } from "./schema.ts";
 /** Far above any real document (docker's are 20 to 70 KiB), and small enough to hold several times in memory. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
+/** Room for the read that finds the end. */
+const SPARE_BYTES = 512;
+
 /** Reads `text` as JSON, with a schema. @throws SpecError */
 export function parseWith<T>(document: string, text: string, schema: Check<T>): T {
   let value: Json;
@@ -46,12 +49,19 @@ function readRegularFile(path: string): Uint8Array {
   try {
     const status = fstatSync(fd);
     if (!status.isFile()) throw new Error("not a regular file");
-    if (status.size > MAX_BYTES) throw new Error(`larger than ${MAX_BYTES} bytes`);
-    const bytes = new Uint8Array(status.size);
-    let length = 0;
-    for (let got = -1; got !== 0 && length < bytes.length; length += got)
-      got = readSync(fd, bytes, length, bytes.length - length, null);
-    return bytes.subarray(0, length);
+    // A size may be wrong: files grow, and FUSE may say 0.
+    let bytes = new Uint8Array(Math.min(status.size, MAX_BYTES) + SPARE_BYTES);
+    for (let length = 0; ; ) {
+      const got = readSync(fd, bytes, length, bytes.length - length, null);
+      if (got === 0) return bytes.subarray(0, length);
+      length += got;
+      if (length > MAX_BYTES) throw new Error(`larger than ${MAX_BYTES} bytes`);
+      if (length === bytes.length) {
+        const larger = new Uint8Array(2 * length);
+        larger.set(bytes);
+        bytes = larger;
+      }
+    }
   } finally {
     closeSync(fd);
   }

@@ -32,8 +32,7 @@ export interface Line {
 
 export interface Log {
   readonly target: LogTarget;
-  /** @param message a function is called only if debug lines are written */
-  debug(message: string | (() => string)): void;
+  debug(message: string): void;
   warn(message: string): void;
   error(message: string): void;
   /** Writes what is still held back and lets go of the file. @throws NodeJS.ErrnoException if the file cannot be written */
@@ -79,7 +78,7 @@ export function openLog(target: LogTarget): Log {
     target,
     debug(message) {
       if (target.isDebug) {
-        write(lineOf("debug", typeof message === "string" ? message : message()));
+        write(lineOf("debug", message));
       }
     },
     warn(message) {

@@ -51,7 +51,7 @@ const PENDING_SIGKILL = 1 << 8;
 export function readProcessStat(pid: number | "self"): ProcessStat | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    text = readFileSync(`/proc/${pid}/stat`, "utf8");
   } catch (error) {
     // ESRCH: it died between open and read.
     const { code = "" } = error as NodeJS.ErrnoException;

@@ -11,7 +11,7 @@ let isInside: boolean | undefined;
  * Such a process may not make device nodes, whatever its capabilities.
  */
 export function isInUserNamespace(): boolean {
-  isInside ??= !IDENTITY.test(readFileSync("/proc/self/uid_map", "latin1"));
+  isInside ??= !IDENTITY.test(readFileSync("/proc/self/uid_map", "utf8"));
   return isInside;
 }
 

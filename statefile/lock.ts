@@ -136,7 +136,7 @@ function isOwnerAlive(name: string, path: string): boolean {
 }
 
 function ownBootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
 function ownPidNamespace(): string {

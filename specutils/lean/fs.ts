@@ -18,7 +18,7 @@ const STATFS_BYTES = 120;
 const CHUNK_BYTES = 16_384;
 const DEFAULT_FILE_MODE = 0o666;
 
-type Encoding = "utf8" | "utf-8" | "latin1";
+type Encoding = "utf8" | "utf-8";
 
 /** A fifth of what the first use of Buffer takes. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -119,7 +119,6 @@ export function readFileSync(file: string | number, encoding?: Encoding | { enco
   } finally {
     if (typeof file !== "number") closeSync(fd);
   }
-  // Who asks for latin1 wants the ASCII in it, and no error for the rest.
   return encoding === undefined ? Buffer.from(room.slice(0, length).buffer) : textOf(room.subarray(0, length));
 }
 

@@ -1,6 +1,6 @@
 /** Cgroups on a v1 or hybrid host. */
 import { expect } from "bun:test";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { createCgroup } from "../../sandbox/cgroups/create.ts";
 import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
@@ -25,6 +25,8 @@ import {
   withCgroup,
 } from "../helpers/cgroup.ts";
 import { requires } from "../helpers/requires.ts";
+import { withRuntime } from "../helpers/runtime.ts";
+import { runtimePath } from "../helpers/runtime-path.ts";
 
 const test = requires("root", "cgroup1");
 const MIB = 1024n * 1024n;
@@ -261,3 +263,33 @@ test("planCgroup refuses a controller that is not mounted, before anything is ma
   const input = { id: "x", cgroupsPath: undefined, systemd: false, annotations: {}, host };
   expect(() => planCgroup({ ...input, resources: { pids: { limit: 5n } } })).toThrow('"pids" is not mounted');
 });
+
+const itRuns = requires("root", "cgroup1", "busybox", "cloche");
+
+itRuns("run in a cgroup that is there already, with this very cloche below it: ends, and kills nobody", () =>
+  withRuntime((runtime) => {
+    const name = uniqueName();
+    // Where devices has children it takes no rules.
+    const dirs = ["freezer", "pids"].map((controller) => `/sys/fs/cgroup/${controller}/${name}`);
+    for (const dir of dirs) mkdirSync(`${dir}/inner`, { recursive: true });
+    const neighbour = startSleeper();
+    try {
+      for (const dir of dirs) writeFileSync(`${dir}/inner/cgroup.procs`, String(neighbour.pid));
+      const bundle = runtime.bundle((spec) => {
+        spec.linux.cgroupsPath = `/${name}`;
+      });
+      const enter = dirs.map((dir) => `echo $$ > ${dir}/inner/cgroup.procs`).join("; ");
+      const run = `exec "${runtimePath()}" --root "${runtime.root}" run --bundle "${bundle}" "${runtime.id()}"`;
+      const { signal } = spawnSync("/bin/sh", ["-c", `${enter}; ${run}`], { stdio: "ignore" });
+      expect(signal).toBeNull();
+      expect(neighbour.exitCode ?? neighbour.signalCode).toBeNull();
+    } finally {
+      neighbour.kill("SIGKILL");
+      for (const id of runtime.run(["list", "--quiet"]).stdout.split("\n").filter(Boolean)) {
+        runtime.run(["delete", "--force", id]);
+      }
+      spawnSync("sleep", ["0.2"]);
+      for (const dir of dirs) for (const each of [`${dir}/inner`, dir]) if (existsSync(each)) rmdirSync(each);
+    }
+  }),
+);

@@ -352,3 +352,34 @@ function rootCgroup(ref: NonNullable<SavedContainer["cgroup"]>): NonNullable<Sav
   );
   return { ...ref, path: "/", dirs, owned: Object.values(dirs) };
 }
+
+it("edited: a startContainer hook and a failing poststart hook do not make the edit ours", () =>
+  withRuntime((runtime) => {
+    const id = runtime.create((spec) => {
+      spec.process.args = ["sleep", "600"];
+      spec.hooks = { startContainer: [{ path: "/bin/true" }], poststart: [{ path: "/bin/false" }] };
+    });
+    const empty = path.join(runtime.directory, "empty");
+    mkdirSync(empty);
+    const file = statePath(runtime.root, id, id);
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, `${JSON.stringify({ ...JSON.parse(text), intelRdtDir: empty })}\n`);
+    expect(runtime.run(["start", id]).exitCode).toBe(1);
+    expect(existsSync(empty)).toBe(true);
+    // Deleted as one whose state file cannot be believed, which touches nothing that only the edit names.
+    expect(existsSync(file)).toBe(false);
+  }));
+
+it("a state root with a line break in its name is as good as any", () =>
+  withRuntime((runtime) => {
+    const id = runtime.id();
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["sleep", "600"];
+    });
+    const root = path.join(runtime.directory, "new\nline");
+    runtime.ok(["create", "--bundle", bundle, id], { root });
+    runtime.ok(["start", id], { root });
+    expect(JSON.parse(runtime.ok(["state", id], { root })).status).toBe("running");
+    runtime.ok(["delete", "--force", id], { root });
+    expect(readdirSync(root).filter((name) => name.startsWith("start-") || name.includes(id))).toEqual([]);
+  }));

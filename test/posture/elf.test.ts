@@ -54,3 +54,12 @@ it("cloche: loads its addon at its start, from beside itself and nowhere else", 
   expect(listed).toContain(`\t${distDirectory}/cloche-syscall.node (`);
   expect(readElf("cloche", "--dynamic")).not.toMatch(/\((RPATH|RUNPATH)\)/);
 });
+
+it("cloche: its segments that are not written to can be mapped in large pages", () => {
+  const loads = readElf("cloche", "--program-headers").matchAll(/ LOAD +0x(\w+) 0x(\w+)(?: 0x\w+){3} R (?: |E)/g);
+  const apart = [...loads].map(
+    ([, offset = "", address = ""]) => Number.parseInt(address, 16) - Number.parseInt(offset, 16),
+  );
+  expect(apart.length).toBeGreaterThanOrEqual(2);
+  expect(apart.map((bytes) => bytes % 2 ** 21)).toEqual(apart.map(() => 0));
+});
