@@ -11,18 +11,21 @@ function descriptor(name: string, value: number | undefined): number {
 
 export default command({
   name: "gofer",
-  summary: "serve a tree of files over FUSE (started by cloche itself)",
+  summary: "serve trees of files over FUSE (started by cloche itself)",
   synopsis: "",
   arity: [0, 0],
   flags: {
-    "control-fd": { kind: "integer", value: "FD", help: "socket over which the mount is handed over" },
-    "tree-fd": { kind: "integer", value: "FD", help: "the tree to serve" },
-    options: { kind: "string", value: "JSON", help: "how to serve it" },
+    "control-fd": { kind: "integer", value: "FD", help: "socket over which the mounts are handed over" },
+    "tree-fd": { kind: "integer", value: "FD", help: "the first of the trees to serve; the others follow it" },
+    options: { kind: "string", value: "JSON", help: "how to serve them" },
   },
   async run({ flags }) {
     const { runGofer } = await import("../gofer/main.ts");
     const { parseGoferOptions } = await import("../gofer/options.ts");
     const controlFd = descriptor("control-fd", flags["control-fd"]);
-    runGofer(controlFd, descriptor("tree-fd", flags["tree-fd"]), parseGoferOptions(flags.options ?? "{}"));
+    const firstFd = descriptor("tree-fd", flags["tree-fd"]);
+    const options = parseGoferOptions(flags.options ?? "{}");
+    const treeFds = options.trees.map((_tree, index) => firstFd + index);
+    runGofer(controlFd, treeFds, options);
   },
 });

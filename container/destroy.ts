@@ -28,7 +28,7 @@ export type Remains = Pick<
   | "intelRdtDir"
   | "startSocket"
   | "isolation"
-  | "gofers"
+  | "gofer"
 >;
 
 /**
@@ -39,7 +39,7 @@ export type Remains = Pick<
  * @throws ClocheError, SyscallError, UnsupportedError: what cannot be killed or removed
  */
 export async function destroyContainer(container: Remains): Promise<void> {
-  const { process, cgroup, reservedCgroupDirs, sandbox, gofers, intelRdtDir, startSocket } = container;
+  const { process, cgroup, reservedCgroupDirs, sandbox, gofer, intelRdtDir, startSocket } = container;
   const hasMembers = cgroup !== undefined && cgroup.driver !== "disabled";
   if (process !== undefined) signalProcess(process, constants.signals.SIGKILL);
   if (hasMembers) {
@@ -49,7 +49,7 @@ export async function destroyContainer(container: Remains): Promise<void> {
   }
   if (process !== undefined) killProcess(process, KILL_TIMEOUT_MS);
   if (sandbox !== undefined) endSandbox(container);
-  if (gofers !== undefined) (await import("./gofer.ts")).endGofers(gofers);
+  if (gofer !== undefined) (await import("./gofer.ts")).endGofer(gofer);
   if (hasMembers) {
     const { removeCgroup } = await import("../sandbox/cgroups/remove.ts");
     await removeCgroup(cgroup);

@@ -1,97 +1,120 @@
 /**
- * The gofers of a container: processes of ours that serve trees of the host's files to a sandbox, where the kernel cannot shift
- * their ids.
+ * The gofer of a container: a process of ours that serves trees of the host's files to a sandbox, where the kernel cannot shift
+ * their ids. One serves all trees of its container.
  *
- * A gofer lives exactly as long as its mount: it ends when the container's mount namespace does, or when the descriptor of a
- * mount that was never put anywhere is closed, so that a cloche that is killed leaves none behind. It stays in the cgroup of
+ * A gofer lives exactly as long as its mounts: it ends when the container's mount namespace does, or when the descriptors of
+ * mounts that were never put anywhere are closed, so that a cloche that is killed leaves none behind. It stays in the cgroup of
  * whoever called cloche: what it uses is not the container's to pay. It gets the container's oom_score_adj.
  */
+import { Buffer } from "node:buffer";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
-import type { GoferOptions } from "../gofer/options.ts";
-import { startGofer } from "../gofer/start.ts";
+import type { GoferOptions, TreeOptions } from "../gofer/options.ts";
+import { startGoferOfTrees } from "../gofer/start.ts";
+import type { Part } from "../sandbox/isolation/spec.ts";
+import type { OpenPart } from "../sandbox/parts.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { type ProcessRef, processRef } from "../specutils/process-ref.ts";
-import type { Spec } from "../specutils/spec.ts";
-import { AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
-import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 import type { Isolated } from "./isolation.ts";
 import { openAudit } from "./mount-policies.ts";
+import { openPart } from "./parts.ts";
 import { openPidfd, signalProcess, waitForEnd } from "./signal-process.ts";
 
-const OPEN_TREE_CLONE = 1;
 const END_TIMEOUT_MS = 1000;
 
-/** The mounts that gofers serve: descriptors for the plan, which are the caller's to close. */
+/** What is mounted from descriptors. */
 export interface ServedMounts {
-  root: number | undefined;
-  /** By the index of the bind mount. */
-  binds: ReadonlyMap<number, number>;
-  /** Of the gofer whose end ends the container: that of its root or, if that is not served, of its first mount. */
+  parts: readonly OpenPart[];
+  /** Of the gofer, whose end ends the container; undefined if nothing is served. */
   pidfd: number | undefined;
-  /** All of these. */
+  gofer: ProcessRef | undefined;
+  /** All descriptors of these, which are the caller's to close. */
   fds: readonly number[];
-  gofers: ProcessRef[];
 }
 
 /**
- * Starts a gofer for each tree that `isolated` wants served.
+ * Opens the parts of a container's mounts, with a gofer for those that are to be served.
  *
- * @throws ClocheError, SyscallError; then those that had been started end
+ * @param stateFile by which the gofer is found when the file cannot be read
+ * @throws ClocheError, SyscallError; then the gofer ends
  */
-export function startGofers(isolated: Isolated, bundle: string, rootfs: string): ServedMounts {
-  const { spec, root, served, policies } = isolated;
-  const opened: number[] = [];
-  const gofers: ProcessRef[] = [];
-  const auditFd = policies.audit === undefined ? undefined : openAudit(policies.audit);
-  const serve = (source: string, destination: string, field: string, readOnly: boolean): number => {
-    const isHeld = policies.access(destination).policy !== undefined;
-    const options = { ...(isHeld && policies.goferOptions(destination)), readOnly, outlivesControl: true };
-    const { fd, gofer } = startOne(source, field, options, spec, isHeld ? auditFd : undefined);
-    opened.push(fd);
-    if (gofer !== undefined) gofers.push(gofer);
-    return fd;
-  };
+export function openServedMounts(isolated: Isolated, id: string, stateFile: string): ServedMounts {
+  const fds: number[] = [];
+  const trees: { part: Part; fd: number }[] = [];
+  const parts: OpenPart[] = [];
   try {
-    const rootFd = root === "serve" ? serve(rootfs, "/", "root.path", false) : undefined;
-    const binds = served.map((index): [number, number] => {
-      const { source = "", destination = "", options = [] } = spec.mounts?.[index] ?? {};
-      const isReadOnly = options.includes("ro");
-      return [index, serve(path.resolve(bundle, source), destination, `mounts[${index}]`, isReadOnly)];
-    });
-    const pidfd = gofers[0] === undefined ? undefined : openPidfd(gofers[0]);
-    if (pidfd !== undefined) opened.push(pidfd);
-    return { root: rootFd, binds: new Map(binds), pidfd, fds: opened, gofers };
+    for (const part of isolated.parts) {
+      if (part.below !== "" && isolated.policies.isHidden(destinationOf(isolated, part), part.below)) continue;
+      const fd = openPart(part);
+      if (fd === undefined) continue;
+      if (part.ids === "serve") trees.push({ part, fd });
+      else {
+        fds.push(fd);
+        parts.push({ ...part, fd });
+      }
+    }
+    if (trees.length === 0) return { parts, pidfd: undefined, gofer: undefined, fds };
+    const { pid, mounts } = start(isolated, trees, id, stateFile);
+    fds.push(...mounts.map(({ fd }) => fd));
+    parts.push(...trees.map(({ part }, index) => ({ ...part, fd: mounts[index]?.fd ?? -1 })));
+    const gofer = processRef(pid);
+    const pidfd = gofer && openPidfd(gofer);
+    if (pidfd !== undefined) fds.push(pidfd);
+    return { parts, pidfd, gofer, fds };
   } catch (error) {
-    for (const fd of opened) closeSync(fd);
+    for (const fd of fds) closeSync(fd);
     throw error;
   } finally {
+    for (const { fd } of trees) closeSync(fd);
+  }
+}
+
+function destinationOf({ spec }: Isolated, { of }: Part): string {
+  return of === "root" ? "/" : (spec.mounts?.[of]?.destination ?? "");
+}
+
+function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[], id: string, stateFile: string) {
+  const { spec, policies } = isolated;
+  const all: Partial<GoferOptions> = {
+    outlivesControl: true,
+    stateFile,
+    auditContainer: id,
+    trees: trees.map(({ part }) => treeOptions(isolated, part)),
+  };
+  const isAudited = all.trees?.some(({ audited }) => audited === true) === true;
+  const auditFd = policies.audit === undefined || !isAudited ? undefined : openAudit(policies.audit);
+  // What it cannot say by its exit status; our own stderr may be closed.
+  const stderrFd = openSync("/dev/null", "w");
+  try {
+    const treeFds = trees.map(({ fd }) => fd);
+    const { controlFd, ...running } = startGoferOfTrees(program(), treeFds, all, stderrFd, auditFd);
+    closeSync(controlFd);
+    if (spec.process?.oomScoreAdj !== undefined) setScore(running.pid, spec.process.oomScoreAdj);
+    return running;
+  } catch (error) {
+    const [first] = trees;
+    const source = JSON.stringify(first?.part.source);
+    const named = trees.length === 1 ? source : `${source} and ${trees.length - 1} others`;
+    throw new ClocheError(`${first?.part.field}: cannot serve ${named}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    closeSync(stderrFd);
     if (auditFd !== undefined) closeSync(auditFd);
   }
 }
 
-function startOne(
-  source: string,
-  field: string,
-  options: Partial<GoferOptions>,
-  { process }: Spec,
-  auditFd: number | undefined,
-) {
-  const treeFd = throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC));
-  // What it cannot say by its exit status; our own stderr may be closed.
-  const stderrFd = openSync("/dev/null", "w");
-  try {
-    const { pid, mountFd, controlFd } = startGofer(program(), treeFd, options, stderrFd, auditFd);
-    closeSync(controlFd);
-    if (process?.oomScoreAdj !== undefined) setScore(pid, process.oomScoreAdj);
-    return { fd: mountFd, gofer: processRef(pid) };
-  } catch (error) {
-    throw new ClocheError(`${field}: cannot serve ${JSON.stringify(source)}: ${messageOf(error)}`, { cause: error });
-  } finally {
-    closeSync(treeFd);
-    closeSync(stderrFd);
-  }
+function treeOptions(isolated: Isolated, part: Part): Partial<TreeOptions> {
+  const { policies, spec } = isolated;
+  const destination = destinationOf(isolated, part);
+  const isHeld = policies.access(destination).policy !== undefined;
+  const { options = [] } = part.of === "root" ? {} : (spec.mounts?.[part.of] ?? {});
+  return {
+    ...(isHeld && policies.goferOptions(destination)),
+    audited: isHeld,
+    // As with bind mounts, `ro` is of the mount and not of those below it.
+    readOnly: part.below === "" && options.includes("ro"),
+    below: Buffer.from(part.below).toString("latin1"),
+  };
 }
 
 /** One that is too low for us is refused to the container as well, which says so. */
@@ -109,7 +132,7 @@ function program(): [string, ...string[]] {
   return isCompiled ? [process.execPath] : [process.execPath, path.join(import.meta.dirname, "../cmd/main.ts")];
 }
 
-/** Ends gofers, which normally have ended with the container's mounts, and waits for it a moment. */
-export function endGofers(gofers: readonly ProcessRef[]): void {
-  for (const gofer of gofers) if (signalProcess(gofer, constants.signals.SIGKILL)) waitForEnd(gofer, END_TIMEOUT_MS);
+/** Ends a gofer, which normally has ended with the container's mounts, and waits for it a moment. */
+export function endGofer(gofer: ProcessRef): void {
+  if (signalProcess(gofer, constants.signals.SIGKILL)) waitForEnd(gofer, END_TIMEOUT_MS);
 }

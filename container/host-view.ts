@@ -1,9 +1,14 @@
 /** The host as the transform of isolation level `sandboxed` sees it. */
 import { readFileSync, realpathSync, statfsSync, statSync } from "node:fs";
-import { release } from "node:os";
+import { constants, release } from "node:os";
 import { makeDevice } from "../sandbox/devices.ts";
-import type { HostView } from "../sandbox/isolation/spec.ts";
+import type { HostMount, HostView } from "../sandbox/isolation/spec.ts";
+import { SyscallError, UnsupportedError } from "../specutils/errors.ts";
 import type { Device } from "../specutils/spec.ts";
+import { AT_EMPTY_PATH, AT_FDCWD } from "../specutils/syscall/constants.ts";
+import { NR, sys, throwErrno } from "../specutils/syscall.ts";
+
+const { ENOENT, ENOTDIR } = constants.errno;
 
 export function hostView(): HostView {
   return { kernel: kernelVersion(release()), look, openNode, isOwnNamespace, mountsBelow };
@@ -62,13 +67,81 @@ function isOwnNamespace(path: string): boolean {
   }
 }
 
-function mountsBelow(path: string): string[] {
+/** A line of /proc/self/mountinfo (proc_pid_mountinfo(5)). */
+interface MountLine extends Omit<HostMount, "below"> {
+  parent: number;
+  isUnbindable: boolean;
+}
+
+function mountsBelow(path: string): HostMount[] {
   const real = realpathSync(path);
   const prefix = real === "/" ? "/" : `${real}/`;
-  return readFileSync("/proc/self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => unescapePath(line.split(" ")[4] ?? ""))
-    .filter((point) => point.startsWith(prefix) && point !== real);
+  const all = readFileSync("/proc/self/mountinfo", "utf8").trimEnd().split("\n").map(parseMountLine);
+  const below = all.filter(({ point }) => point.startsWith(prefix) && point !== real);
+  if (below.length === 0) return [];
+  const byId = new Map(all.map((mount) => [mount.id, mount]));
+  return (
+    below
+      .filter((mount) => !isLeftOut(mount, byId))
+      // What is covered by another mount is not to be seen there either.
+      .filter(({ id, point }) => mountIdAt(point) === id)
+      .map(({ id, point, type, isIdMapped }) => ({ id, point, type, isIdMapped, below: point.slice(prefix.length) }))
+  );
+}
+
+/** A recursive bind mount leaves out what is unbindable, with everything below. */
+function isLeftOut(mount: MountLine, byId: ReadonlyMap<number, MountLine>): boolean {
+  for (let at: MountLine | undefined = mount; at !== undefined; at = byId.get(at.parent)) {
+    if (at.isUnbindable) return true;
+    if (at.parent === at.id) return false;
+  }
+  return false;
+}
+
+function parseMountLine(line: string): MountLine {
+  const [, left = "", type = ""] = /^(.*?) - (\S+) /.exec(line) ?? [];
+  const [id = "", parent = "", , , point = "", options = "", ...tags] = left.split(" ");
+  return {
+    id: Number(id),
+    parent: Number(parent),
+    point: unescapePath(point),
+    type,
+    isIdMapped: options.split(",").includes("idmapped"),
+    isUnbindable: tags.includes("unbindable"),
+  };
+}
+
+const STATX_MNT_ID = 0x1000;
+const AT_NO_AUTOMOUNT = 0x800;
+const AT_STATX_DONT_SYNC = 0x4000;
+const STATX_BYTES = 256;
+const STX_MASK = 0;
+const STX_MNT_ID = 0x90;
+
+/** The number of the mount that is to be seen at a path; undefined if nothing is, because another mount covers it. */
+function mountIdAt(path: string): number | undefined {
+  // What cannot be named here would not be noticed, and what it hides would be shown.
+  if (path.includes("\ufffd"))
+    throw new UnsupportedError(`the mount at ${JSON.stringify(path)} has a name that is not UTF-8`);
+  try {
+    return mountId(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC);
+  } catch (error) {
+    if (error instanceof SyscallError && [ENOENT, ENOTDIR].includes(error.errno)) return undefined;
+    throw error;
+  }
+}
+
+/** The number of the mount that a descriptor is in, as in /proc/self/mountinfo; undefined on kernels before 5.8. */
+export function mountIdOf(fd: number): number | undefined {
+  return mountId(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC);
+}
+
+function mountId(dirFd: number, path: string, flags: number): number | undefined {
+  const found = new DataView(new ArrayBuffer(STATX_BYTES));
+  const bytes = new Uint8Array(found.buffer);
+  throwErrno("statx", path, sys(NR.statx, dirFd, path, flags, STATX_MNT_ID, bytes));
+  const isKnown = (found.getUint32(STX_MASK, true) & STATX_MNT_ID) !== 0;
+  return isKnown ? Number(found.getBigUint64(STX_MNT_ID, true)) : undefined;
 }
 
 /** Blanks and the like are octal in /proc/self/mountinfo (proc_pid_mountinfo(5)). */

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from "node:f
 import { baselineProfile } from "../sandbox/isolation/baseline.ts";
 import {
   type IdRange,
+  type Part,
   RANGE_SIZE,
   type RootIds,
   type Sandboxed,
@@ -37,8 +38,7 @@ export interface Isolated {
   saved: SavedIsolation;
   spec: Spec;
   root: RootIds;
-  /** Indices of the bind mounts that a gofer is to serve. */
-  served: readonly number[];
+  parts: readonly Part[];
   policies: MountPolicies;
   baseline: CompiledSeccomp;
   overlay: RootOverlay | undefined;
@@ -70,7 +70,7 @@ export async function isolate(
   const { bundle, rootfs } = container;
   const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
   const baseline = baselineFilter(context.root, allowed);
-  const policies = await mountPolicies(settings, spec, container.id);
+  const policies = await mountPolicies(settings, spec);
   const { access } = policies;
   const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
     const isOwn = userNamespace === undefined;
@@ -87,7 +87,9 @@ export async function isolate(
       }
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
-    return { ...sandboxed, policies, saved, baseline, overlay, release, check };
+    // A layer is over one file system, without the mounts below it.
+    const parts = overlay === undefined ? sandboxed.parts : sandboxed.parts.filter(({ of }) => of !== "root");
+    return { ...sandboxed, parts, policies, saved, baseline, overlay, release, check };
   };
   if (!wantsRange(spec)) {
     if (policies.isSet) throw noServedIds();

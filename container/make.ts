@@ -28,7 +28,7 @@ import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
-import { checkId, exitPath } from "../statefile/names.ts";
+import { checkId, exitPath, statePath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
@@ -206,13 +206,14 @@ class Making {
     }
   }
 
-  /** Starts the gofers of the container, if it needs any. */
+  /** Starts the gofer of the container, if it needs one. */
   async #serve(): Promise<ServedMounts | undefined> {
-    const { isolated, rootfs } = this.#prepared;
-    if (isolated === undefined || (isolated.root !== "serve" && isolated.served.length === 0)) return undefined;
-    const { startGofers } = await import("./gofer.ts");
-    const served = startGofers(isolated, this.#options.bundle, rootfs);
-    this.#record.gofers = served.gofers;
+    const { isolated } = this.#prepared;
+    if (isolated === undefined || isolated.parts.length === 0) return undefined;
+    const { id, sandboxId } = this.#record;
+    const { openServedMounts } = await import("./gofer.ts");
+    const served = openServedMounts(isolated, id, statePath(this.#context.root, sandboxId, id));
+    if (served.gofer !== undefined) this.#record.gofer = served.gofer;
     return served;
   }
 

@@ -16,7 +16,7 @@ function policy(text: string): string {
 }
 
 function policies(settings: Partial<IsolationSettings>, annotations: Record<string, string> = {}) {
-  return mountPolicies({ ...DEFAULT_ISOLATION, ...settings }, { ociVersion: "1.0.2", annotations }, "c1");
+  return mountPolicies({ ...DEFAULT_ISOLATION, ...settings }, { ociVersion: "1.0.2", annotations });
 }
 
 const DATA = '[mounts."*"]\nhidden = ["x"]\nmax-files = 1\n[mounts."/data"]\nhidden = ["y"]\nmax-files = 2\n';
@@ -33,8 +33,8 @@ describe("mountPolicies", () => {
     expect(isSet).toBe(true);
     expect(access("/")).toEqual({ access: "served", policy: "any" });
     expect(access("data/")).toEqual({ access: "served", policy: "named" });
-    expect(goferOptions("/data")).toMatchObject({ hidden: ["x", "y"], quotaFiles: 2, auditMount: "/data" });
-    expect(goferOptions("/other")).toMatchObject({ hidden: ["x"], quotaFiles: 1, auditContainer: "c1" });
+    expect(goferOptions("/data")).toMatchObject({ hidden: ["x", "y"], quotaFiles: 2, mount: "/data" });
+    expect(goferOptions("/other")).toMatchObject({ hidden: ["x"], quotaFiles: 1, mount: "/other" });
   });
 
   test("file-access of a mount alone serves or donates that one", async () => {

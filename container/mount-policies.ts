@@ -1,6 +1,8 @@
 /** What holds for the mounts of one container: settings, annotations and gofer policy taken together. */
+import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import type { GoferOptions } from "../gofer/options.ts";
+import type { TreeOptions } from "../gofer/options.ts";
+import { Globs } from "../gofer/policy.ts";
 import { FILE_ACCESS, type FileAccess } from "../sandbox/isolation/level.ts";
 import { type MountAccess, mountName } from "../sandbox/isolation/mount-access.ts";
 import { ClocheError, reasonOf, SpecError } from "../specutils/errors.ts";
@@ -24,13 +26,15 @@ export interface MountPolicies {
   /** @throws SpecError for a way that the annotation may not ask for */
   access(destination: string): MountAccess;
   /** What the gofer of a mount is told. */
-  goferOptions(destination: string): Partial<GoferOptions>;
+  goferOptions(destination: string): Partial<TreeOptions>;
+  /** Whether the policy of a mount hides a path of it, so that nothing can be mounted there. */
+  isHidden(destination: string, path: string): boolean;
   /** Where the audit stream of the mounts with a policy goes. */
   audit: string | undefined;
 }
 
 /** @throws ClocheError, SpecError that name the field */
-export async function mountPolicies(settings: IsolationSettings, spec: Spec, id: string): Promise<MountPolicies> {
+export async function mountPolicies(settings: IsolationSettings, spec: Spec): Promise<MountPolicies> {
   const { fileAccess, allowAnnotation } = settings;
   const file = policyFile(settings, spec);
   const { mounts, audit: ownAudit } = file === undefined ? NO_FILE : await readGoferPolicy(file);
@@ -62,7 +66,9 @@ export async function mountPolicies(settings: IsolationSettings, spec: Spec, id:
   return {
     isSet: isAuditOnly || [...mounts.values()].some(isRestrictive),
     access,
-    goferOptions: (destination) => optionsOf(policyOf(destination), id, mountName(destination)),
+    goferOptions: (destination) => optionsOf(policyOf(destination), mountName(destination)),
+    isHidden: (destination, path) =>
+      new Globs(policyOf(destination).hidden).covers(Buffer.from(path).toString("latin1")),
     audit,
   };
 }
@@ -115,15 +121,14 @@ function askedAccess({ annotations = {} }: Spec): (name: string) => { access: Fi
   return (name) => ({ access: byName.get(name) ?? byName.get("*"), field });
 }
 
-function optionsOf(policy: MountPolicy, id: string, name: string): Partial<GoferOptions> {
+function optionsOf(policy: MountPolicy, name: string): Partial<TreeOptions> {
   return {
     hidden: [...policy.hidden],
     readOnlyPaths: [...policy.readOnly],
     logged: [...policy.logged],
     quotaBytes: policy.maxBytes,
     quotaFiles: policy.maxFiles,
-    auditContainer: id,
-    auditMount: name,
+    mount: name,
   };
 }
 

@@ -22,7 +22,7 @@ const full: Required<SavedContainer> = {
   hasMembers: true,
   cgroup: { driver: "cgroupfs", version: "v1", path: "/c1", dirs: { pids: "/x/c1" }, owned: ["/x/c1"] },
   isolation: { level: "sandboxed", range: { uid: 100000, gid: 100000 }, allowed: ["bpf"] },
-  gofers: [gone],
+  gofer: gone,
   hooks: { poststop: [{ path: "/bin/true", args: ["true"], env: ["A=B"], timeout: 1 }] },
   seccompFilter: "key",
   seccompListener: { path: "/run/agent.sock", metadata: "m" },

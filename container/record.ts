@@ -65,8 +65,8 @@ export interface SavedContainer {
   ownUserNamespace: boolean;
   /** Missing at level `oci`. */
   isolation?: SavedIsolation;
-  /** The processes that serve it files. */
-  gofers?: ProcessRef[];
+  /** The process that serves it files. */
+  gofer?: ProcessRef;
   hooks?: Pick<Hooks, "poststart" | "poststop">;
   /** Key of the compiled seccomp filter in the cache, for `exec`. */
   seccompFilter?: string;
@@ -237,7 +237,7 @@ const fields = (): { [Field in keyof Required<SavedContainer>]: Check } => ({
   ownPidNamespace: isBoolean,
   ownUserNamespace: isBoolean,
   isolation: optional(isIsolation),
-  gofers: optional((value) => Array.isArray(value) && all(value, isProcessRef)),
+  gofer: optional(isProcessRef),
   hooks: optional(isHooks),
   seccompFilter: optional((value) => isString(value) && /^[\w-]+$/.test(String(value))),
   seccompListener: optional(

@@ -31,24 +31,16 @@ const NAMED: Readonly<Record<number, Event>> = {
   [OP.RENAME2]: "rename",
 };
 
+/** Notes what happens in one tree. */
 export class Audit {
-  readonly #fd: number;
+  readonly #stream: AuditStream;
   readonly #guard: Guard;
   /** What each line goes on with after the time. */
   readonly #names: string;
-  #time = { ms: 0, text: "" };
-  #lines: string[] = [];
-  #pending = 0;
-  /** How many lines could not be written. */
-  #lost = 0;
-  #isTorn = false;
 
-  /**
-   * @param fd where lines go: a file that is opened to append
-   * @param names what each line begins with, after the time
-   */
-  constructor(fd: number, guard: Guard, names: Record<string, string>) {
-    this.#fd = fd;
+  /** @param names what each line begins with, after the time */
+  constructor(stream: AuditStream, guard: Guard, names: Record<string, string>) {
+    this.#stream = stream;
     this.#guard = guard;
     this.#names = JSON.stringify(names).slice(1, -1);
   }
@@ -88,23 +80,47 @@ export class Audit {
   #add(gofer: Gofer, event: Event, path: string, more: Record<string, string | number>, isWanted = false): void {
     if (!isWanted && !this.#guard.isLogged(path)) return;
     const pid = gofer.arena.u32[(AT.request + IN.PID) >> 2] ?? 0;
-    const line = this.#line({ event, path: bytesAsText(path), pid, ...more });
+    this.#stream.add(this.#names, { event, path: bytesAsText(path), pid, ...more });
+  }
+}
+
+/** Where the lines of all trees go, in the order in which they come. */
+export class AuditStream {
+  readonly #fd: number;
+  /** What a line that is about no tree goes on with after the time. */
+  readonly #names: string;
+  #time = { ms: 0, text: "" };
+  #lines: string[] = [];
+  #pending = 0;
+  /** How many lines could not be written. */
+  #lost = 0;
+  #isTorn = false;
+
+  /** @param fd a file that is opened to append */
+  constructor(fd: number, names: Record<string, string>) {
+    this.#fd = fd;
+    this.#names = JSON.stringify(names).slice(1, -1);
+  }
+
+  /** @param names members of the line's object as JSON */
+  add(names: string, event: Record<string, string | number>): void {
+    const line = this.#line(names, event);
     this.#lines.push(line);
     this.#pending += line.length;
     if (this.#pending > FLUSH_AT) this.flush();
   }
 
-  #line(event: Record<string, string | number>): string {
+  #line(names: string, event: Record<string, string | number>): string {
     const ms = Date.now();
     if (ms !== this.#time.ms) this.#time = { ms, text: new Date(ms).toISOString() };
-    return `{"time":"${this.#time.text}",${this.#names},${JSON.stringify(event).slice(1)}\n`;
+    return `{"time":"${this.#time.text}",${names},${JSON.stringify(event).slice(1)}\n`;
   }
 
   /** Writes what has been collected. A full disk is no reason to stop serving: what is lost is counted. */
   flush(): void {
     if (this.#lines.length === 0) return;
     const lines = this.#lines;
-    const told = this.#lost === 0 ? [] : [this.#line({ event: "lost", count: this.#lost })];
+    const told = this.#lost === 0 ? [] : [this.#line(this.#names, { event: "lost", count: this.#lost })];
     // What follows a line that was written in part begins on a line of its own.
     const before = this.#isTorn ? ["\n", ...told] : told;
     const bytes = Buffer.from([...before, ...lines].join(""));

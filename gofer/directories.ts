@@ -9,8 +9,9 @@ import type { Host } from "./host.ts";
 import type { Nodes } from "./nodes.ts";
 import { DIRENT, ENTRY } from "./protocol.ts";
 
-/** Directories that are kept open at once. */
+/** Directories that are kept open at once, in all trees together; but for a few in each. */
 const MAX_STREAMS = 128;
+const MIN_STREAMS = 8;
 
 /** struct linux_dirent64. */
 const HOST_DIRENT = { INO: 0, OFF: 8, LENGTH: 16, TYPE: 18, NAME: 19 } as const;
@@ -22,13 +23,16 @@ interface Stream {
   high: number;
 }
 
-/** The open directories of one gofer, by node, in the order in which they were opened. */
+/** The open directories of one tree, by node, in the order in which they were opened. */
 export class Directories {
   readonly #streams = new Map<number, Stream>();
   readonly #host: Host;
+  readonly #max: number;
 
-  constructor(host: Host) {
+  /** @param treeCount how many trees the gofer serves */
+  constructor(host: Host, treeCount: number) {
     this.#host = host;
+    this.#max = Math.max(MIN_STREAMS, Math.floor(MAX_STREAMS / treeCount));
   }
 
   /** The stream of a directory, opened if need be, or -errno. */
@@ -39,7 +43,7 @@ export class Directories {
     const fd = path < 0 ? path : this.#host.openDirectory(path);
     if (fd < 0) return fd;
     const [oldest] = this.#streams.keys();
-    if (this.#streams.size >= MAX_STREAMS && oldest !== undefined) this.close(oldest);
+    if (this.#streams.size >= this.#max && oldest !== undefined) this.close(oldest);
     const stream = { fd, low: 0, high: 0 };
     this.#streams.set(node, stream);
     return stream;
@@ -51,6 +55,10 @@ export class Directories {
     if (stream === undefined) return;
     this.#streams.delete(node);
     this.#host.close(stream.fd);
+  }
+
+  closeAll(): void {
+    for (const node of this.#streams.keys()) this.close(node);
   }
 }
 

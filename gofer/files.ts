@@ -86,6 +86,7 @@ function replyOpen(gofer: Gofer, at: number, node: number, fd: number, flags: nu
   }
   const handle = host.reopen(fd, flags & HOST_FLAGS);
   if (handle < 0) return handle;
+  gofer.handles.add(handle);
   arena.u32[to] = handle;
   arena.u32[to + 2] = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
   arena.i32[to + 3] = 0;
@@ -164,8 +165,8 @@ function replyCreated(gofer: Gofer, fd: number, flags: number, nodeOfStat: () =>
 /** struct fuse_release_in. */
 export function release(gofer: Gofer): number {
   const handle = field(gofer, 0);
-  if (handle !== 0) gofer.host.close(handle);
-  else gofer.passthrough.close(gofer.nodes, nodeOf(gofer));
+  if (handle === 0) gofer.passthrough.close(gofer.nodes, nodeOf(gofer));
+  else if (gofer.handles.delete(handle)) gofer.host.close(handle);
   return 0;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What all operations of one gofer share, and the parts of requests and replies that several have. An operation is a function
+ * What all operations on one served tree share, and the parts of requests and replies that several have. An operation is a function
  * of this; it returns the length of its reply's payload, or `-errno`, or {@link NO_REPLY}.
  */
 import { NR, sys } from "../specutils/syscall.ts";
@@ -18,6 +18,7 @@ export const REPLY = AT.reply + OUT.BYTES;
 /** What an operation returns that is not answered. */
 export const NO_REPLY = 0x7fffffff;
 
+/** A gofer as one of its trees knows it: arena and host are those of the process. */
 export interface Gofer {
   readonly fuseFd: number;
   readonly arena: Arena;
@@ -25,6 +26,8 @@ export interface Gofer {
   readonly nodes: Nodes;
   readonly passthrough: Passthrough;
   readonly directories: Directories;
+  /** Descriptors of files that are open without passthrough. */
+  readonly handles: Set<number>;
   /** Only if there is something for them to do. */
   hooks?: Hooks;
   /** For how long the kernel may believe what it is told: whole seconds, and nanoseconds besides. */

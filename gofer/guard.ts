@@ -7,7 +7,7 @@ import { field, nameAt, nodeOf } from "./gofer.ts";
 import { EACCES, ENOENT, EROFS, EXDEV, O_ACCMODE, O_TRUNC } from "./host.ts";
 import type { Nodes } from "./nodes.ts";
 import { Globs, type GoferPolicy } from "./policy.ts";
-import { OP } from "./protocol.ts";
+import { OP, ROOT_ID } from "./protocol.ts";
 
 /** `Nodes.marks` of what is read-only. */
 const READ_ONLY = 1;
@@ -41,7 +41,7 @@ export class Guard {
     this.#nodes = nodes;
     if (this.#readOnly.isEmpty) return;
     nodes.mark = (parent, name) => this.#marksOf(this.pathOf(parent, name));
-    nodes.marks[1] = this.#marksOf("");
+    nodes.marks[ROOT_ID] = this.#marksOf(nodes.path(ROOT_ID));
   }
 
   /** The path of a name in a directory. */

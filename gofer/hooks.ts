@@ -27,9 +27,4 @@ export class Hooks {
     this.#audit?.note(gofer, opcode, result, false);
     return result;
   }
-
-  /** Nothing else is to be done. */
-  rest(): void {
-    this.#audit?.flush();
-  }
 }

@@ -11,6 +11,7 @@ const FSCONFIG_CMD_CREATE = 6;
 const MOUNT_ATTR_RDONLY = 0x1;
 const MOUNT_ATTR_NOSUID = 0x2;
 const MOUNT_ATTR_NODEV = 0x4;
+const MOUNT_ATTR_NOEXEC = 0x8;
 
 export interface FuseMount {
   /** The connection, /dev/fuse, non-blocking. Whoever holds a copy of it keeps a dead gofer's clients waiting. */
@@ -25,7 +26,10 @@ export interface FuseMount {
  * @param rootMode `st_mode` of the root of the tree
  * @throws SyscallError
  */
-export function makeFuseMount(rootMode: number, isReadOnly: boolean): FuseMount {
+export function makeFuseMount(
+  rootMode: number,
+  { isReadOnly, isNoexec }: { isReadOnly: boolean; isNoexec: boolean },
+): FuseMount {
   const fuseFd = openSync("/dev/fuse", constants.O_RDWR | constants.O_NONBLOCK | O_CLOEXEC);
   const context = throwErrno("fsopen", "fuse", sys(NR.fsopen, "fuse", FSOPEN_CLOEXEC));
   try {
@@ -42,7 +46,8 @@ export function makeFuseMount(rootMode: number, isReadOnly: boolean): FuseMount 
     flag("allow_other");
     if (isReadOnly) flag("ro");
     throwErrno("fsconfig", "create", sys(NR.fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0));
-    const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (isReadOnly ? MOUNT_ATTR_RDONLY : 0);
+    const own = (isReadOnly ? MOUNT_ATTR_RDONLY : 0) | (isNoexec ? MOUNT_ATTR_NOEXEC : 0);
+    const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | own;
     const mountFd = throwErrno("fsmount", "fuse", sys(NR.fsmount, context, FSMOUNT_CLOEXEC, attributes));
     return { fuseFd, mountFd };
   } finally {

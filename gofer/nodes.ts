@@ -3,9 +3,11 @@
  * names it has: device, inode number and time of birth tell files apart.
  *
  * Descriptors (O_PATH) are opened when they are needed, by parent and name, and checked to be the same file; the oldest are
- * closed when there are too many. A file that has lost its name keeps its descriptor (`pin`) until the kernel forgets it.
+ * closed when there are too many (descriptors.ts). A file that has lost its name keeps its descriptor (`pin`) until the kernel
+ * forgets it.
  */
 import { type Arena, AT } from "./arena.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { EMFILE, ESTALE, type Host, STAT, STAT_DEV, STAT_TIME } from "./host.ts";
 import { ROOT_ID } from "./protocol.ts";
 
@@ -55,27 +57,31 @@ export class Nodes {
   #used = ROOT_ID;
   #capacity = FIRST_CAPACITY;
 
-  /** Nodes whose descriptors were opened, oldest first; those of nodes that are gone or pinned are passed over. */
-  #opened: number[] = [];
-  #openedFrom = 0;
   #pinned = new Set<number>();
-  readonly #maxFds: number;
+  readonly #descriptors: Descriptors;
   readonly #host: Host;
   readonly #arena: Arena;
   readonly #ignoreBirth: boolean;
+  readonly #below: string;
   readonly #onForget: (node: number) => void;
 
   /**
    * @param rootFd the served tree; closed by nobody
-   * @param maxFds descriptors that may be open at once, pinned ones not counted; at least 16
    * @param ignoreBirth the file system gives a file another time of birth when it is written to (overlay's copying up)
+   * @param below the path of the root in the mount that it is part of; Latin-1 text for bytes
    * @param onForget called before a node goes
    * @throws RangeError if the root cannot be looked at
    */
-  constructor(host: Host, rootFd: number, maxFds: number, ignoreBirth: boolean, onForget: (node: number) => void) {
+  constructor(
+    host: Host,
+    rootFd: number,
+    descriptors: Descriptors,
+    { ignoreBirth, below, onForget }: { ignoreBirth: boolean; below: string; onForget: (node: number) => void },
+  ) {
     this.#host = host;
     this.#arena = host.arena;
-    this.#maxFds = maxFds;
+    this.#descriptors = descriptors;
+    this.#below = below;
     this.#ignoreBirth = ignoreBirth;
     this.#onForget = onForget;
     if (host.stat(rootFd) < 0) throw new RangeError("cannot look at the root of the served tree");
@@ -117,7 +123,7 @@ export class Nodes {
     const before = this.parents[node] ?? 0;
     this.names[node] = name;
     if (before === parent) return;
-    if (before === 0 && this.#pinned.delete(node)) this.#opened.push(node);
+    if (before === 0 && this.#unpin(node)) this.#descriptors.opened(this, node);
     if (parent !== 0) this.#children[parent] = (this.#children[parent] ?? 0) + 1;
     this.parents[node] = parent;
     if (before === 0) return;
@@ -164,7 +170,7 @@ export class Nodes {
       return;
     }
     this.fds[node] = fd;
-    this.#opened.push(node);
+    this.#descriptors.opened(this, node);
   }
 
   /**
@@ -173,7 +179,14 @@ export class Nodes {
    */
   pin(node: number): void {
     this.rename(node, 0, "");
-    if ((this.fds[node] ?? -1) >= 0 && this.#pinned.size < 3 * this.#maxFds) this.#pinned.add(node);
+    if ((this.fds[node] ?? -1) < 0 || this.#pinned.has(node) || !this.#descriptors.pin()) return;
+    this.#pinned.add(node);
+  }
+
+  #unpin(node: number): boolean {
+    if (!this.#pinned.delete(node)) return false;
+    this.#descriptors.unpin();
+    return true;
   }
 
   /** The kernel has forgotten a node `count` times. */
@@ -183,7 +196,7 @@ export class Nodes {
     this.#dropUnused(node);
   }
 
-  /** The path from the root of the tree, for policy and audit: Latin-1 text for bytes, without a leading slash. */
+  /** The path from the root of the mount, for policy and audit: Latin-1 text for bytes, without a leading slash. */
   path(node: number): string {
     let text = "";
     let steps = 0;
@@ -192,7 +205,8 @@ export class Nodes {
       if (at === 0 || steps > this.#used) return text === "" ? "(unlinked)" : `(unlinked)/${text}`;
       text = text === "" ? (this.names[at] ?? "") : `${this.names[at]}/${text}`;
     }
-    return text;
+    if (this.#below === "") return text;
+    return text === "" ? this.#below : `${this.#below}/${text}`;
   }
 
   /** How many nodes there are, the root included. */
@@ -210,7 +224,7 @@ export class Nodes {
       const fd = this.fds[node] ?? -1;
       if (fd >= 0) this.#host.close(fd);
       this.fds[node] = -1;
-      this.#pinned.delete(node);
+      this.#unpin(node);
       if (this.#byKey.get(key) === node) this.#byKey.delete(key);
       this.#keys[node] = undefined;
       this.names[node] = "";
@@ -257,21 +271,19 @@ export class Nodes {
     this.marks[node] = 0;
   }
 
-  /** Closes what was opened first, between two requests, until there are few enough descriptors: names find it again. */
-  trim(): void {
-    while (this.#opened.length - this.#openedFrom > this.#maxFds) {
-      const node = this.#opened[this.#openedFrom];
-      if (node === undefined) return;
-      this.#openedFrom += 1;
-      if (this.#openedFrom === 4096) {
-        this.#opened.splice(0, 4096);
-        this.#openedFrom = 0;
-      }
-      const fd = this.fds[node] ?? -1;
-      if (fd < 0 || this.#pinned.has(node)) continue;
-      this.#host.close(fd);
-      this.fds[node] = -1;
-    }
+  /** Names find it again. */
+  letGo(node: number): void {
+    const fd = this.fds[node] ?? -1;
+    if (fd < 0 || this.#pinned.has(node)) return;
+    this.#host.close(fd);
+    this.fds[node] = -1;
+  }
+
+  /** The tree is not served any more: nothing of it stays open. */
+  close(): void {
+    for (const fd of this.fds) if (fd >= 0) this.#host.close(fd);
+    this.fds.fill(-1);
+    for (const node of this.#pinned) this.#unpin(node);
   }
 
   #keyOfStat(): number | string {

@@ -1,19 +1,16 @@
 /**
- * The loop of the gofer: reads a request from /dev/fuse, carries it out, replies. One thread, one request at a time; it returns when
- * the connection has ended or nobody holds the other end of the control socket any more.
- *
- * Waiting: a read that finds nothing is repeated for some microseconds with sched_yield(2) between, and only then poll(2) puts the
- * process to sleep. Waking up on another processor costs more than the whole request; the time is cut when it does not pay.
+ * The loop of the gofer: takes a request, carries it out, replies. One thread, one request at a time; it returns when the
+ * last connection has ended or nobody holds the other end of the control socket any more.
  */
-
-import { POLLIN } from "../specutils/syscall/constants.ts";
-import { NR, poll, sys } from "../specutils/syscall.ts";
-import { AT, MAX_TRANSFER } from "./arena.ts";
+import { NR, sys } from "../specutils/syscall.ts";
+import { AT } from "./arena.ts";
 import { getattr, readlink, setattr, statfs, statx } from "./attributes.ts";
+import type { Connections } from "./connections.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { readdir, readdirplus } from "./directories.ts";
 import { copyFileRange, create, fallocate, fsync, lseek, open, read, release, tmpfile, write } from "./files.ts";
 import { type Gofer, NO_REPLY, type Operation } from "./gofer.ts";
-import { EAGAIN, EINTR, EIO, ENODEV, ENOENT, ENOSYS } from "./host.ts";
+import { EIO, ENOSYS } from "./host.ts";
 import { batchForget, forget, link, lookup, mkdir, mknod, rename, rename2, rmdir, symlink, unlink } from "./names.ts";
 import { IN, OP, OUT } from "./protocol.ts";
 import { getxattr, listxattr, removexattr, setxattr } from "./xattrs.ts";
@@ -63,64 +60,13 @@ function operationTable(): (Operation | undefined)[] {
   return table;
 }
 
-/** Milliseconds; the longest time that is spent looking for the next request before sleeping. */
-const MAX_SPIN_MS = 0.05;
-/** Looking is given up for as many requests as this after it was in vain. */
-const IDLE_MS = 500;
-
-export interface ServeOptions {
-  fuseFd: number;
-  /** Not watched if it is -1 (poll(2)). */
-  controlFd: number;
-  /** Called once when nothing has happened for half a second, until something does. */
-  onIdle(): void;
-}
-
-/** Serves until the connection ends or the control socket closes. */
-export function serve(gofer: Gofer, { fuseFd, controlFd, onIdle }: ServeOptions): void {
-  const { arena, nodes } = gofer;
-  const request = arena.base + AT.request;
-  const size = MAX_TRANSFER + 4096;
-  const waiting = [
-    { fd: fuseFd, events: POLLIN },
-    { fd: controlFd, events: POLLIN },
-  ];
-  let spinMs = MAX_SPIN_MS;
-  let isTrimmed = false;
+/** Serves until there are no requests any more. */
+export function serve(connections: Connections, descriptors: Descriptors): void {
   for (;;) {
-    let length = sys(NR.read, fuseFd, request, size);
-    if (length === -EAGAIN && spinMs > 0) {
-      const until = performance.now() + spinMs;
-      do {
-        sys(NR.sched_yield);
-        length = sys(NR.read, fuseFd, request, size);
-      } while (length === -EAGAIN && performance.now() < until);
-      spinMs = length === -EAGAIN ? spinMs / 2 : Math.min(MAX_SPIN_MS, spinMs * 2);
-      if (spinMs < MAX_SPIN_MS / 64) spinMs = 0;
-    }
-    if (length === -EAGAIN) {
-      gofer.hooks?.rest();
-      const [, control = 0] = poll(waiting, isTrimmed ? -1 : IDLE_MS);
-      // Nothing is ever sent to a gofer: whatever happens on the control socket is its end.
-      if (control !== 0) return;
-      length = sys(NR.read, fuseFd, request, size);
-      if (length === -EAGAIN) {
-        if (!isTrimmed) onIdle();
-        isTrimmed = true;
-        continue;
-      }
-      // Slept for nothing much: perhaps the next one comes at once.
-      if (spinMs === 0) spinMs = MAX_SPIN_MS / 16;
-    }
-    if (length > 0) {
-      isTrimmed = false;
-      nodes.trim();
-      answer(gofer, fuseFd);
-    } else if (length === -ENODEV) {
-      return;
-    } else if (length !== -EINTR && length !== -ENOENT && length !== -EAGAIN) {
-      return;
-    }
+    const gofer = connections.next();
+    if (gofer === undefined) return;
+    descriptors.trim();
+    answer(gofer, gofer.fuseFd);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Starts a gofer and takes its mount over. */
+/** Starts a gofer and takes its mounts over. */
 import { closeSync } from "node:fs";
 import { ClocheError } from "../specutils/errors.ts";
 import { receiveMessage, socketPair, spawnHelper, waitPid } from "../specutils/syscall.ts";
@@ -6,46 +6,71 @@ import { GOFER_CAPABILITIES } from "./confine.ts";
 import type { GoferOptions } from "./options.ts";
 
 const CONTROL_FD = 3;
-const TREE_FD = 4;
-const AUDIT_FD = 5;
+const FIRST_TREE_FD = 4;
 
-export interface RunningGofer {
+/** How many trees one gofer serves; a child gets no more than 64 descriptors from us. */
+export const MAX_TREES = 48;
+
+/** What is executed, and its arguments up to `gofer`: the executable of cloche. */
+type Program = readonly [file: string, ...args: string[]];
+
+export interface RunningGofers {
   pid: number;
-  /** The detached mount; the caller's to close. When its last use is gone the gofer ends. */
-  mountFd: number;
+  /** The detached mounts in the order of the trees; the caller's to close. When the last use of all is gone the gofer ends. */
+  mounts: { fd: number; hasPassthrough: boolean }[];
   /** When nobody holds it any more the gofer ends, and every request to it fails. */
   controlFd: number;
+}
+
+/** A gofer of one tree. */
+export interface RunningGofer extends Omit<RunningGofers, "mounts"> {
+  mountFd: number;
   /** Whether file data goes straight to the host's files. */
   hasPassthrough: boolean;
 }
 
-/**
- * Starts a gofer for a tree and waits until it serves: from then on its mount can be id-mapped and mounted.
- *
- * @param program what to execute, and its arguments up to `gofer`: the executable of cloche
- * @param stderrFd where the gofer says why it ended; it says nothing else
- * @param auditFd a file opened to append, for the audit stream: a line of JSON for each event (audit.ts); none unless given
- * @throws SyscallError, ClocheError if it ends before it serves
- */
+/** Like {@link startGoferOfTrees}, for one tree. */
 export function startGofer(
-  program: readonly [file: string, ...args: string[]],
+  program: Program,
   treeFd: number,
   options: Partial<GoferOptions>,
   stderrFd: number,
   auditFd?: number,
 ): RunningGofer {
+  const { pid, mounts, controlFd } = startGoferOfTrees(program, [treeFd], options, stderrFd, auditFd);
+  const { fd: mountFd = -1, hasPassthrough = false } = mounts[0] ?? {};
+  return { pid, mountFd, controlFd, hasPassthrough };
+}
+
+/**
+ * Starts a gofer for trees, {@link MAX_TREES} at most, and waits until it serves: from then on its mounts can be id-mapped and
+ * mounted.
+ *
+ * @param stderrFd where the gofer says why it ended; it says nothing else
+ * @param auditFd a file opened to append, for the audit stream: a line of JSON for each event (audit.ts); none unless given
+ * @throws SyscallError, ClocheError if it ends before it serves
+ */
+export function startGoferOfTrees(
+  program: Program,
+  treeFds: readonly number[],
+  options: Partial<GoferOptions>,
+  stderrFd: number,
+  auditFd?: number,
+): RunningGofers {
   const [ours, theirs] = socketPair();
   const [file, ...args] = program;
-  const audit: [number, number][] = auditFd === undefined ? [] : [[AUDIT_FD, auditFd]];
-  const given = auditFd === undefined ? options : { ...options, auditFd: AUDIT_FD };
-  const flags = ["--control-fd", String(CONTROL_FD), "--tree-fd", String(TREE_FD), "--options", JSON.stringify(given)];
+  const trees = treeFds.map((fd, index): [number, number] => [FIRST_TREE_FD + index, fd]);
+  const ownAuditFd = FIRST_TREE_FD + treeFds.length;
+  const audit: [number, number][] = auditFd === undefined ? [] : [[ownAuditFd, auditFd]];
+  const given = auditFd === undefined ? options : { ...options, auditFd: ownAuditFd };
+  const flags = ["--control-fd", String(CONTROL_FD), "--tree-fd", String(FIRST_TREE_FD)];
   let pid: number;
   try {
     pid = spawnHelper(
       file,
-      ["cloche-gofer", ...args, "gofer", ...flags],
+      ["cloche-gofer", ...args, "gofer", ...flags, "--options", JSON.stringify(given)],
       [],
-      [[2, stderrFd], [CONTROL_FD, theirs], [TREE_FD, treeFd], ...audit],
+      [[2, stderrFd], [CONTROL_FD, theirs], ...trees, ...audit],
       GOFER_CAPABILITIES,
     );
   } catch (thrown) {
@@ -54,12 +79,11 @@ export function startGofer(
   } finally {
     closeSync(theirs);
   }
-  const { data, fds } = receiveMessage(ours, 16);
-  const [mountFd] = fds;
-  if (mountFd === undefined) {
-    closeSync(ours);
+  const { data, fds } = receiveMessage(ours, MAX_TREES);
+  if (fds.length !== treeFds.length) {
+    for (const fd of [ours, ...fds]) closeSync(fd);
     const end = waitPid(pid);
     throw new ClocheError(`cannot start the gofer: it ended with ${end?.exitCode ?? `signal ${end?.signal}`}`);
   }
-  return { pid, mountFd, controlFd: ours, hasPassthrough: data[0] === 1 };
+  return { pid, mounts: fds.map((fd, index) => ({ fd, hasPassthrough: data[index] === 1 })), controlFd: ours };
 }

@@ -33,6 +33,7 @@ import {
   planUnshare,
   planUserFirst,
 } from "./namespaces.ts";
+import { hasBelow, type OpenPart, planBelow, wholeOf } from "./parts.ts";
 import { type Op, op, openOp, Plan } from "./plan.ts";
 import { hookOp, needsProc, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC, TARGET } from "./protocol.ts";
@@ -56,12 +57,11 @@ export interface CreatePlanInput {
         root: RootIds;
         baseline: CompiledSeccomp;
         overlay?: RootOverlay | undefined;
-        /** Mounts that are made already, by a server of files: of the root, and by the index of a bind mount. */
+        /** Mounts that are made already. */
         served?:
           | {
-              root: number | undefined;
-              binds: ReadonlyMap<number, number>;
-              /** Of the server whose end is the container's. */
+              parts: readonly OpenPart[];
+              /** Of their server, whose end is the container's. */
               pidfd: number | undefined;
             }
           | undefined;
@@ -109,10 +109,13 @@ export function planCreate(input: CreatePlanInput): Plan {
   const namespaces = isOrdinaryUser() ? planUserFirst(plan, linux) : linux;
   const served = input.isolation?.served;
   const gofer = served?.pidfd === undefined ? undefined : plan.adopt(served.pidfd, "gofer");
-  const tree = served?.root === undefined ? plan.slot() : plan.adopt(served.root, "root.path: served");
-  if (served?.root === undefined) {
+  const parts = served?.parts ?? [];
+  const servedRoot = wholeOf(parts, "root");
+  const tree = servedRoot === undefined ? plan.slot() : plan.adopt(servedRoot.fd, "root.path: served");
+  if (servedRoot === undefined) {
+    const isRecursive = !hasBelow(parts, "root");
     // Never in the host's peer group, or what is mounted in it would be on the host too, and stay there.
-    plan.host.push(...openTreeOps(tree, rootfs, true, false, `root.path: open ${JSON.stringify(rootfs)}`));
+    plan.host.push(...openTreeOps(tree, rootfs, isRecursive, false, `root.path: open ${JSON.stringify(rootfs)}`));
   }
   const overlay = input.isolation?.overlay;
   const root = overlay === undefined ? tree : plan.slot();
@@ -128,7 +131,7 @@ export function planCreate(input: CreatePlanInput): Plan {
     label: useMountLabel ? linux?.mountLabel : undefined,
     beforeUser: [],
     isSandboxed: input.isolation !== undefined,
-    served: served?.binds ?? new Map(),
+    parts,
   };
   if (input.isolation !== undefined) {
     planSandboxedRoot(mounts, tree, input.isolation.root);
@@ -167,12 +170,16 @@ function planOomScore(plan: Plan, { oomScoreAdj }: Process): void {
 /** The root's nodes are nobody's devices, and what is set-user-ID there is so for programs that may gain privileges only. */
 function planSandboxedRoot(context: MountContext, root: number, ids: RootIds): void {
   const { plan, spec } = context;
-  // A gofer's mount is nosuid by itself; one of the host's that is has its reasons.
-  const set = rootAttributes(spec);
-  const clear = ids === "serve" ? MOUNT_ATTR_NOSUID & ~set : 0;
-  plan.host.push(op(OP.MOUNT_SETATTR, "root.path: nodev", [root, set, clear], [], OP_FLAG.RECURSIVE));
+  plan.host.push(...rootAttributeOps(spec, root, ids, "root.path: nodev"));
   if (ids === "keep") return;
   plan.host.push(...idMapOps(context, root, ids === "map-tree", "root.path: map the ids"));
+}
+
+/** A gofer's mount is nosuid by itself; one of the host's that is has its reasons. */
+function rootAttributeOps(spec: Spec, slot: number, ids: RootIds, what: string): Op[] {
+  const set = rootAttributes(spec);
+  const clear = ids === "serve" ? MOUNT_ATTR_NOSUID & ~set : 0;
+  return [op(OP.MOUNT_SETATTR, what, [slot, set, clear], [], OP_FLAG.RECURSIVE)];
 }
 
 function rootAttributes({ process }: Spec): number {
@@ -219,6 +226,7 @@ function planInside(
   const overlay = input.isolation?.overlay;
   if (overlay !== undefined) planRootOverlay(mounts, tree, root, overlay, rootAttributes(spec));
   planRoot(plan, root, input.rootfs);
+  planBelow(mounts, "root", root, (slot, part, what) => rootAttributeOps(spec, slot, part.ids, what));
   const late = planMounts(mounts);
   planDevices(plan, spec, root, bindsDevices);
   planWorkingDirectory(plan, spec, root);

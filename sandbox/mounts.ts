@@ -26,6 +26,7 @@ import { AT_RECURSIVE } from "../specutils/syscall/constants.ts";
 import { planCgroupMount } from "./cgroup-mounts.ts";
 import type { CgroupPlan } from "./cgroups/types.ts";
 import { mappingText, namespaceChoice } from "./namespaces.ts";
+import { hasBelow, type OpenPart, planBelow, wholeOf } from "./parts.ts";
 import { type Op, op, openOp, type Plan } from "./plan.ts";
 import { NO_SLOT, OP, OP_FLAG, TARGET } from "./protocol.ts";
 
@@ -75,8 +76,8 @@ export interface MountContext {
   /** Ops that need the namespaces that are joined and the host's rights (planJoins). */
   beforeUser: Op[];
   isSandboxed: boolean;
-  /** Descriptors of mounts that are made already, by the index of the bind mount. */
-  served: ReadonlyMap<number, number>;
+  /** Mounts that are made already. */
+  parts: readonly OpenPart[];
   /** Slot of a user namespace with the container's mappings, once one is needed on the host's side. */
   idMap?: number;
 }
@@ -119,6 +120,17 @@ export function attributeOps(slot: number, options: ParsedMountOptions, what: st
   return [...ops, ...propagationOps(slot, options, what)];
 }
 
+/** Of {@link attributeOps} those that are for all mounts of a tree, for one of them. */
+function recursiveOps(slot: number, options: ParsedMountOptions, what: string): Op[] {
+  const { recursiveSet, recursiveClear, propagation } = options;
+  const attributes = op(OP.MOUNT_SETATTR, what, [slot, recursiveSet, recursiveClear]);
+  const recursive = propagation.filter((each) => each.recursive);
+  return [
+    ...(recursiveSet || recursiveClear ? [attributes] : []),
+    ...propagationOps(slot, { ...options, propagation: recursive }, what),
+  ];
+}
+
 function propagationOps(slot: number, options: ParsedMountOptions, what: string): Op[] {
   return options.propagation.map(({ type, recursive }) =>
     op(OP.MOUNT_SETATTR, what, [slot, 0, 0, type], [], recursive ? OP_FLAG.RECURSIVE : 0),
@@ -156,8 +168,8 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   const { plan, root, bundle, spec } = context;
   const source = path.resolve(bundle, mount.source ?? "");
   checkProcTarget(mount, index, source);
-  const served = context.served.get(index);
-  const slot = served === undefined ? plan.slot() : plan.adopt(served, `${what}: served`);
+  const served = wholeOf(context.parts, index);
+  const slot = served === undefined ? plan.slot() : plan.adopt(served.fd, `${what}: served`);
   const isIdMap = isIdMapped(mount, options);
   // A copy of the host's mount as the host has it: for its peer group, or for the rights that it takes to reach or to map it.
   // Otherwise the container process opens it in its copy of the host's mounts, which has left the peer groups, at its turn:
@@ -166,7 +178,8 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   const onHost = context.keepsPeers || isIdMap || isInUserNamespace;
   const ops = onHost ? plan.host : plan.container;
   if (served === undefined) {
-    ops.push(...openTreeOps(slot, source, options.bind === "rbind", context.keepsPeers || !onHost, what));
+    const isTree = options.bind === "rbind" && !hasBelow(context.parts, index);
+    ops.push(...openTreeOps(slot, source, isTree, context.keepsPeers || !onHost, what));
   }
   ops.push(...attributeOps(slot, options, what));
   if (served !== undefined) plan.host.push(...idMapOps(context, slot, false, `${what}: map the ids`));
@@ -181,7 +194,9 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   if (!REPLACEABLE_IN_PROC.has(path.posix.normalize(`/${mount.destination}`))) {
     plan.container.push(op(OP.CHECK_NOT_PROC, `${what}: it lies in /proc`, [target]));
   }
-  plan.container.push(op(OP.ATTACH, what, [slot, target]), op(OP.CLOSE, what, [target]), op(OP.CLOSE, what, [slot]));
+  plan.container.push(op(OP.ATTACH, what, [slot, target]), op(OP.CLOSE, what, [target]));
+  planBelow(context, index, slot, (mounted, _part, of) => recursiveOps(mounted, options, of));
+  plan.container.push(op(OP.CLOSE, what, [slot]));
 }
 
 /** /proc itself may only be replaced by another procfs (CVE-2019-16884). @throws SpecError */

@@ -5,7 +5,10 @@ import { MS_SHARED, type ParsedMountOptions, parseMountOptions } from "../../spe
 import type { IdMapping, Mount } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
 import { idMappingOf, USER_MOUNTABLE } from "./file-systems.ts";
-import { type IdRange, RANGE_SIZE, type RootIds, type SandboxedInput } from "./spec.ts";
+import { type HostMount, type IdRange, type Part, RANGE_SIZE, type RootIds, type SandboxedInput } from "./spec.ts";
+
+/** How many mounts of one container are made from descriptors: it is a child of ours that gets them, at its start. */
+const MAX_PARTS = 40;
 
 /** Whatever they say, mounts are nosuid and nodev: what is mounted there may hold files that others made. */
 const CLOSED = ["nosuid", "nodev"];
@@ -14,20 +17,37 @@ const CLOSED = ["nosuid", "nodev"];
 export function sandboxedMounts(
   input: SandboxedInput,
   warnings: string[],
-): { mounts: Mount[] | undefined; root: RootIds; served: number[] } {
-  const served: number[] = [];
-  const mounts = input.spec.mounts?.map((mount, index) => sandboxedMount(input, mount, index, { warnings, served }));
-  const root =
-    input.range === undefined
-      ? "keep"
-      : idsOfTree(input, { source: input.rootfs, destination: "/", field: "root.path" }, true);
-  return { mounts, root, served };
+): { mounts: Mount[] | undefined; root: RootIds; parts: Part[] } {
+  const found: Findings = { warnings, parts: [] };
+  // The root first: it is the tree that is used most.
+  const root = input.range === undefined ? "keep" : rootIds(input, found);
+  const mounts = input.spec.mounts?.map((mount, index) => sandboxedMount(input, mount, index, found));
+  return { mounts, root, parts: found.parts };
+}
+
+function rootIds(input: SandboxedInput, found: Findings): RootIds {
+  const place: Place = { of: "root", source: input.rootfs, destination: "/", field: "root.path" };
+  const ids = idsOfTree(input, place, true, found);
+  if (ids === "serve" && input.access("/").access !== "donated") found.parts.push(wholeOf(place));
+  return ids;
+}
+
+function wholeOf({ of, source, field }: Place): Part {
+  return { of, below: "", source, ids: "serve", field };
 }
 
 /** What comes of it beside the mounts. */
 interface Findings {
   warnings: string[];
-  served: number[];
+  parts: Part[];
+}
+
+/** A bind mount, or the root. */
+interface Place {
+  of: Part["of"];
+  source: string;
+  destination: string;
+  field: string;
 }
 
 function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, found: Findings): Mount {
@@ -70,17 +90,17 @@ function bindMount(
   mount: Mount,
   parsed: ParsedMountOptions,
   index: number,
-  { warnings, served }: Findings,
+  found: Findings,
 ): Mount {
   const source = path.resolve(input.bundle, mount.source ?? "");
   const isTree = parsed.bind === "rbind";
   const { options = [] } = mount;
-  const found = input.host.look(source);
+  const kind = input.host.look(source)?.kind;
   const field = `mounts[${index}]`;
   const { access, policy } = input.access(mount.destination);
-  const isHeld = policy === "named" || (policy === "any" && found?.kind === "directory");
+  const isHeld = policy === "named" || (policy === "any" && kind === "directory");
   // Devices keep their owners, to whom the sandbox is nobody; a node that is to be of use cannot be nodev.
-  if (found?.kind === "node" || source === "/dev" || source.startsWith("/dev/")) {
+  if (kind === "node" || source === "/dev" || source.startsWith("/dev/")) {
     if (isHeld) throw cannotServe(field);
     return { ...mount, options: [...options, "nosuid", ...(isTree ? ["rnosuid"] : [])] };
   }
@@ -90,10 +110,11 @@ function bindMount(
     if (isHeld) throw cannotServe(field);
     return { ...withOwnMappings(mount, input.range, index), options: closed };
   }
-  const ids = idsOfTree(input, { source, destination: mount.destination, field }, isTree);
-  if (ids === "serve" && found?.kind === "directory" && access !== "donated") served.push(index);
+  const place: Place = { of: index, source, destination: mount.destination, field };
+  const ids = idsOfTree(input, place, isTree, found);
+  if (ids === "serve" && kind === "directory" && access !== "donated") found.parts.push(wholeOf(place));
   else if (ids === "serve") {
-    warnings.push(`${field}: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`);
+    found.warnings.push(nobodys(field, source));
   }
   const word = ids === "map" ? ["idmap"] : ids === "map-tree" ? ["ridmap"] : [];
   return { ...mount, options: [...closed, ...word] };
@@ -114,25 +135,59 @@ function withOwnMappings(mount: Mount, range: IdRange, index: number): Mount {
   };
 }
 
-/** `map-tree` also for a tree without mounts in it, which need not be looked for in a bind of one mount. */
-function idsOfTree(
-  { host, access: accessOf }: SandboxedInput,
-  { source, destination, field }: { source: string; destination: string; field: string },
-  isTree: boolean,
-): RootIds {
+/**
+ * What is done with the ids of a place. `map-tree` also for a tree without mounts in it, which need not be looked for in a bind
+ * of one mount. Where the kernel cannot map a tree as a whole, the mounts below become parts of their own.
+ */
+function idsOfTree(input: SandboxedInput, place: Place, isTree: boolean, found: Findings): RootIds {
+  const { host, access: accessOf } = input;
+  const { source, destination, field } = place;
   const { access, policy } = accessOf(destination);
-  const found = host.look(source);
-  const ids = found === undefined ? "keep" : idMappingOf(found.magic, host.kernel);
-  const canServe = ids !== "keep" && found?.kind === "directory";
-  if (policy === "named" && !canServe && found !== undefined) throw cannotServe(field);
-  if (access === "served" && canServe) return "serve";
-  if (ids !== "map" || !isTree || found?.kind !== "directory") return ids;
-  // The kernel maps a tree as a whole or not at all; what cannot be mapped keeps the host's ids, of which none is inside.
-  const canAll = host.mountsBelow(source).every((point) => {
-    const { magic = 0 } = host.look(point) ?? {};
-    return idMappingOf(magic, host.kernel) === "map";
-  });
-  return canAll ? "map-tree" : "map";
+  const looked = host.look(source);
+  const own = looked === undefined ? "keep" : idMappingOf(looked.magic, host.kernel);
+  const canServe = own !== "keep" && looked?.kind === "directory";
+  if (policy === "named" && !canServe && looked !== undefined) throw cannotServe(field);
+  const ids = access === "served" && canServe ? "serve" : own;
+  if (!isTree || looked?.kind !== "directory" || ids === "keep") return ids;
+  const below = host.mountsBelow(source).map((mount) => partBelow(input, place, mount, found));
+  const isMapped = ids === "map" && below.every((part) => part.ids === "map");
+  if (isMapped) return "map-tree";
+  // What is donated as it is keeps the host's ids below, of which none is inside.
+  if (access === "donated") return ids;
+  if (found.parts.length + below.length >= MAX_PARTS) {
+    const many = `there are ${below.length} mounts below ${JSON.stringify(source)}, which are too many to serve`;
+    if (ids === "serve") throw new UnsupportedError(`${field}: ${many}: use "bind" instead of "rbind"`);
+    found.warnings.push(`${field}: ${many}: their files are nobody's inside`);
+    return ids;
+  }
+  found.parts.push(...below);
+  return ids;
+}
+
+/** A mount below a place, served or mapped if the place's own files are or would be. */
+function partBelow(
+  { host, access: accessOf }: SandboxedInput,
+  place: Place,
+  mount: HostMount,
+  { warnings }: Findings,
+): Part {
+  const { of, field, destination } = place;
+  const { id, point, below, type, isIdMapped } = mount;
+  const { access, policy } = accessOf(destination);
+  const { magic = 0, kind } = host.look(point) ?? {};
+  // devtmpfs says that it is a tmpfs, but its ids cannot be shifted: its nodes belong to the host.
+  const own = type === "devtmpfs" ? "keep" : idMappingOf(magic, host.kernel);
+  const possible = own === "map" && isIdMapped ? "serve" : own;
+  const canServe = possible !== "keep" && kind === "directory";
+  if (policy === "named" && !canServe) throw cannotServe(field);
+  const wanted = access === "served" && canServe ? "serve" : possible;
+  const ids = wanted === "serve" && !(canServe && access !== "donated") ? "keep" : wanted;
+  if (ids !== wanted) warnings.push(nobodys(field, point));
+  return { of, below, source: point, mountId: id, ids, field };
+}
+
+function nobodys(field: string, source: string): string {
+  return `${field}: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`;
 }
 
 /** A policy that does not hold would be worse than no container. */

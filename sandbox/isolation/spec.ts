@@ -33,8 +33,19 @@ export interface HostView {
   openNode(device: Device): string | undefined;
   /** Whether a path leads to a namespace that we are in. */
   isOwnNamespace(path: string): boolean;
-  /** The paths of all mounts below a directory. */
-  mountsBelow(path: string): readonly string[];
+  /** The mounts below a directory that a recursive bind mount of it has. */
+  mountsBelow(path: string): readonly HostMount[];
+}
+
+/** A mount of the host. */
+export interface HostMount {
+  id: number;
+  /** Where it is, without symbolic links, and where below the directory that was asked about. */
+  point: string;
+  below: string;
+  type: string;
+  /** Its ids are shifted already, which can be done once. */
+  isIdMapped: boolean;
 }
 
 export interface SandboxedInput {
@@ -54,11 +65,25 @@ export interface SandboxedInput {
 /** How the root file system gets the ids of the sandbox. */
 export type RootIds = "keep" | "map" | "map-tree" | "serve";
 
+/** A mount that is made from a descriptor: because it is served, or because what it is below is mounted without it. */
+export interface Part {
+  /** The bind mount that it is, or is part of, by its index. */
+  of: number | "root";
+  /** Where in that it is, without a leading slash; empty for the whole. */
+  below: string;
+  /** On the host, absolute. */
+  source: string;
+  /** The number of the mount that has to be there; undefined for the whole. */
+  mountId?: number;
+  ids: "keep" | "map" | "serve";
+  /** In config.json. */
+  field: string;
+}
+
 export interface Sandboxed {
   spec: Spec;
   root: RootIds;
-  /** Indices of the bind mounts that a gofer is to serve. */
-  served: readonly number[];
+  parts: readonly Part[];
   warnings: string[];
 }
 
@@ -77,7 +102,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     return {
       spec: { ...names, ...(process && { process }), ...(mounts && { mounts }), linux },
       root: "keep",
-      served: [],
+      parts: [],
       warnings,
     };
   }
@@ -93,11 +118,11 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     devices,
   };
   warnAboutHost(inside, input.host, warnings);
-  const { mounts, root, served } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
+  const { mounts, root, parts } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
   return {
     spec: { ...names, ...(process && { process }), mounts: [...(mounts ?? []), ...binds], linux: inside },
     root,
-    served,
+    parts,
     warnings,
   };
 }

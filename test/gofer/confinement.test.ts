@@ -4,32 +4,11 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { missing, requires } from "../helpers/requires.ts";
-import { type ServedTree, serveTree } from "../helpers/served-tree.ts";
+import { type ServedTrees, serveTrees } from "../helpers/served-tree.ts";
 
 const needed = ["root", "CAP_SYS_ADMIN", "fuse"] as const;
 const itServes = requires(...needed);
 const HOOK_TIMEOUT_MS = 60_000;
-
-let tree: ServedTree;
-beforeAll(() => {
-  if (missing(...needed).length > 0) return;
-  tree = serveTree();
-  // It has done all kinds of things before it is looked at.
-  spawnSync("sh", ["-c", "echo a > f; mkdir d; ln -s f l; ls -la; cat f l; mv f d; rm l; chmod 600 d/f; sync d/f"], {
-    cwd: tree.mountPoint,
-  });
-}, HOOK_TIMEOUT_MS);
-afterAll(() => {
-  if (missing(...needed).length === 0) tree.end();
-}, HOOK_TIMEOUT_MS);
-
-const proc = (...names: string[]) => path.join(`/proc/${tree.gofer.pid}`, ...names);
-const threads = () => readdirSync(proc("task"));
-const status = (thread: string) => Object.fromEntries(
-  readFileSync(proc("task", thread, "status"), "utf8")
-    .split("\n")
-    .map((line) => line.split(":\t")),
-); // biome-ignore format: short
 
 /** CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SYS_ADMIN, SETFCAP. */
 const IN_FORCE = "00000000802000cb";
@@ -38,9 +17,29 @@ const PERMITTED = "00000000802000db";
 /** SETPCAP and SYS_CHROOT besides, which the confining itself takes. */
 const BOUNDING_AT_START = "00000000802401db";
 
-describe("a gofer that serves", () => {
+describe.each([1, 3])("a gofer that serves %d", (count) => {
+  let served: ServedTrees;
+  beforeAll(() => {
+    if (missing(...needed).length > 0) return;
+    served = serveTrees(count);
+    // It has done all kinds of things before it is looked at.
+    const script = "echo a > f; mkdir d; ln -s f l; ls -la; cat f l; mv f d; rm l; chmod 600 d/f; sync d/f";
+    for (const { mountPoint } of served.trees) spawnSync("sh", ["-c", script], { cwd: mountPoint });
+  }, HOOK_TIMEOUT_MS);
+  afterAll(() => {
+    if (missing(...needed).length === 0) served.end();
+  }, HOOK_TIMEOUT_MS);
+
+  const proc = (...names: string[]) => path.join(`/proc/${served.gofer.pid}`, ...names);
+  const threads = () => readdirSync(proc("task"));
+  const status = (thread: string) => Object.fromEntries(
+  readFileSync(proc("task", thread, "status"), "utf8")
+    .split("\n")
+    .map((line) => line.split(":\t")),
+); // biome-ignore format: short
+
   itServes("has the capabilities for the files and for passthrough, and no others", () => {
-    const main = status(String(tree.gofer.pid));
+    const main = status(String(served.gofer.pid));
     expect([main["CapEff"], main["CapPrm"], main["CapBnd"]]).toEqual([IN_FORCE, PERMITTED, PERMITTED]);
     expect([main["CapInh"], main["CapAmb"]]).toEqual(["0000000000000000", "0000000000000000"]);
     for (const thread of threads()) {
@@ -52,7 +51,7 @@ describe("a gofer that serves", () => {
     for (const thread of threads()) {
       expect(status(thread)).toMatchObject({ Seccomp: "2", Seccomp_filters: "1" });
     }
-    expect(status(String(tree.gofer.pid))["NoNewPrivs"]).toBe("1");
+    expect(status(String(served.gofer.pid))["NoNewPrivs"]).toBe("1");
   });
 
   itServes("has an empty root that nothing can be added to", () => {
@@ -67,10 +66,10 @@ describe("a gofer that serves", () => {
     expect(statSync(`${proc("cwd")}/..`).ino).toBe(statSync(proc("cwd")).ino);
   });
 
-  itServes("has open: its connection, its socket, the tree, and nodes of the tree", () => {
+  itServes("has open: its connections, its socket, the trees, and nodes of the trees", () => {
     const names = readdirSync(proc("fd")).map((fd) => readlinkSync(proc("fd", fd)));
     const others = names.filter((name) => name !== "/dev/fuse" && !name.startsWith("socket:"));
-    expect(names.length - others.length).toBe(2);
+    expect(names.length - others.length).toBe(count + 1);
     // Of detached mounts the kernel shows the path below their root.
     expect(
       others.filter((name) => name !== "/" && !["/f", "/d", "/l", "/d/f"].includes(name.replace(" (deleted)", ""))),

@@ -1,53 +1,77 @@
-/** A directory, and the same directory served by a gofer and mounted beside it. */
+/** Directories, and the same directories served by a gofer and mounted beside them. */
 import { closeSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { GoferOptions } from "../../gofer/options.ts";
-import { type RunningGofer, startGofer } from "../../gofer/start.ts";
+import { type RunningGofers, startGoferOfTrees } from "../../gofer/start.ts";
 import { AT_FDCWD, O_CLOEXEC } from "../../specutils/syscall/constants.ts";
-import { NR, sys, throwErrno, umount, waitPid } from "../../specutils/syscall.ts";
+import { NR, sys, throwErrno, waitPid } from "../../specutils/syscall.ts";
 import { projectDirectory } from "./runtime-path.ts";
 
 const OPEN_TREE_CLONE = 1;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 const MNT_DETACH = 2;
 
-export interface ServedTree {
+interface Served {
   /** What is served. */
   source: string;
   /** Where it is mounted. */
   mountPoint: string;
-  gofer: RunningGofer;
+}
+
+export interface ServedTrees {
+  trees: Served[];
+  gofer: RunningGofers;
   /** Unmounts, waits for the end of the gofer, removes everything. @returns how the gofer ended */
   end(): ReturnType<typeof waitPid>;
 }
 
-/** Serves a new, empty directory in `parent`. `@throws` SyscallError */
-export function serveTree(options: Partial<GoferOptions> = {}, parent = "/tmp", auditFd?: number): ServedTree {
+/** Serves new, empty directories in `parent`. `@throws` SyscallError */
+export function serveTrees(
+  count: number,
+  options: Partial<GoferOptions> = {},
+  parent = "/tmp",
+  auditFd?: number,
+): ServedTrees {
   const top = mkdtempSync(path.join(parent, "cloche-test-gofer-"));
-  const source = path.join(top, "source");
-  const mountPoint = path.join(top, "served");
-  mkdirSync(source);
-  mkdirSync(mountPoint);
-  const treeFd = throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC));
-  let gofer: RunningGofer;
+  const trees = Array.from({ length: count }, (_, index) => {
+    const number = index === 0 ? "" : String(index + 1);
+    return { source: path.join(top, `source${number}`), mountPoint: path.join(top, `served${number}`) };
+  });
+  for (const { source, mountPoint } of trees) for (const name of [source, mountPoint]) mkdirSync(name);
+  const treeFds = trees.map(({ source }) =>
+    throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC)),
+  );
+  let gofer: RunningGofers;
   try {
-    gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFd, options, 2, auditFd);
+    const all = { ...options, trees: options.trees ?? trees.map(() => ({})) };
+    gofer = startGoferOfTrees([path.join(projectDirectory, "dist/cloche")], treeFds, all, 2, auditFd);
   } finally {
-    closeSync(treeFd);
+    for (const fd of treeFds) closeSync(fd);
   }
-  const moved = sys(NR.move_mount, gofer.mountFd, "", AT_FDCWD, mountPoint, MOVE_MOUNT_F_EMPTY_PATH);
-  closeSync(gofer.mountFd);
-  throwErrno("move_mount", mountPoint, moved);
+  for (const [index, { fd }] of gofer.mounts.entries()) {
+    const mountPoint = trees[index]?.mountPoint ?? "";
+    const moved = sys(NR.move_mount, fd, "", AT_FDCWD, mountPoint, MOVE_MOUNT_F_EMPTY_PATH);
+    closeSync(fd);
+    throwErrno("move_mount", mountPoint, moved);
+  }
   return {
-    source,
-    mountPoint,
+    trees,
     gofer,
     end() {
-      umount(mountPoint, MNT_DETACH);
+      for (const { mountPoint } of trees) sys(NR.umount2, mountPoint, MNT_DETACH); // may be unmounted already
       closeSync(gofer.controlFd);
       const end = waitPid(gofer.pid);
       rmSync(top, { recursive: true });
       return end;
     },
   };
+}
+
+export interface ServedTree extends Served, Omit<ServedTrees, "trees"> {}
+
+/** Serves a new, empty directory in `parent`. `@throws` SyscallError */
+export function serveTree(options: Partial<GoferOptions> = {}, parent = "/tmp", auditFd?: number): ServedTree {
+  const { trees, ...served } = serveTrees(1, options, parent, auditFd);
+  const [{ source, mountPoint } = { source: "", mountPoint: "" }] = trees;
+  return { ...served, source, mountPoint };
 }
