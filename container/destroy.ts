@@ -7,10 +7,13 @@ import { rmdirSync } from "node:fs";
 import { constants } from "node:os";
 import { isPresent } from "../specutils/process-ref.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
-import type { SavedContainer } from "./record.ts";
+import type { ProcessRef, SavedContainer } from "./record.ts";
 import { killProcess, signalProcess, waitForEnd } from "./signal-process.ts";
 
 const KILL_TIMEOUT_MS = 10_000;
+
+/** How long a process that was killed may wait for its gofer. */
+const ANSWER_TIMEOUT_MS = 1000;
 
 /** How long to wait for the sandbox process after everything that it waits for is gone. */
 const SANDBOX_TIMEOUT_MS = 1000;
@@ -42,6 +45,8 @@ export async function destroyContainer(container: Remains): Promise<void> {
   const { process, cgroup, reservedCgroupDirs, sandbox, gofer, intelRdtDir, startSocket } = container;
   const hasMembers = cgroup !== undefined && cgroup.driver !== "disabled";
   if (process !== undefined) signalProcess(process, constants.signals.SIGKILL);
+  // A gofer that does not answer keeps it from dying. Not sooner: its end before the process's would be told as the reason of that.
+  if (process !== undefined && gofer !== undefined && !waitForEnd(process, ANSWER_TIMEOUT_MS)) await end(gofer);
   if (hasMembers) {
     // Also thaws what is paused, and kills what a shared pid namespace keeps alive.
     const { killCgroup } = await import("../sandbox/cgroups/members.ts");
@@ -49,7 +54,7 @@ export async function destroyContainer(container: Remains): Promise<void> {
   }
   if (process !== undefined) killProcess(process, KILL_TIMEOUT_MS);
   if (sandbox !== undefined) endSandbox(container);
-  if (gofer !== undefined) (await import("./gofer.ts")).endGofer(gofer);
+  if (gofer !== undefined) await end(gofer);
   if (hasMembers) {
     const { removeCgroup } = await import("../sandbox/cgroups/remove.ts");
     await removeCgroup(cgroup);
@@ -60,6 +65,11 @@ export async function destroyContainer(container: Remains): Promise<void> {
   }
   if (intelRdtDir !== undefined) removeDirectory(intelRdtDir);
   if (startSocket !== undefined) removeFile(startSocket);
+}
+
+async function end(gofer: ProcessRef): Promise<void> {
+  const { endGofer } = await import("./gofer.ts");
+  endGofer(gofer);
 }
 
 /**

@@ -6,6 +6,7 @@
 import { readText } from "../statefile/document.ts";
 import { statePath } from "../statefile/names.ts";
 import type { Remains } from "./destroy.ts";
+import { findGofer } from "./find-gofer.ts";
 import { foreignField } from "./foreign.ts";
 import { isCgroup, isIsolation, isProcessRef, isStartSocket, isStringArray } from "./record.ts";
 import type { ContainerKey } from "./store.ts";
@@ -19,15 +20,21 @@ const FIELDS = [
   ["startSocket", isStartSocket],
 ] as const;
 
-/** What is named in the container's state file and can be removed, as far as it can be found in it and is not foreign. */
+/**
+ * What is named in the container's state file and can be removed, as far as it can be found in it and is not foreign; and the
+ * gofer, which is found by itself, so that nobody's is killed whose number is in the file.
+ */
 export function salvageRemains(root: string, key: ContainerKey): Omit<Remains, "id" | "sandboxId"> {
-  const text = textOf(statePath(root, key.sandboxId, key.id));
+  const stateFile = statePath(root, key.sandboxId, key.id);
+  const text = textOf(stateFile);
   const remains: Record<string, unknown> = {};
   for (const [field, isWhole] of FIELDS) {
     const value = findValue(text, field);
     if (isWhole(value) && foreignField({ [field]: value }) === undefined) remains[field] = value;
   }
-  return remains;
+  // Without it the container's processes would end too, if they can be found no other way.
+  const gofer = findGofer(stateFile);
+  return { ...remains, ...(gofer && { gofer }) };
 }
 
 function textOf(path: string): string {

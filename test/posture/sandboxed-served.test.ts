@@ -1,6 +1,6 @@
 /** Files that a gofer serves to a sandbox, and the life of that process. */
 import { expect } from "bun:test";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { BundleSpec } from "../helpers/bundle.ts";
@@ -29,13 +29,18 @@ function isRunning(pid: number): boolean {
   }
 }
 
-async function sleeper(runtime: Runtime, change: (spec: BundleSpec) => void = () => {}): Promise<string> {
+/** A container whose program runs, called `name`. */
+async function sleeper(
+  runtime: Runtime,
+  change: (spec: BundleSpec) => void = () => {},
+  name = "sleep",
+): Promise<string> {
   const id = runtime.create((spec) => {
     spec.process.args = ["sleep", "60"];
     change(spec);
   }, SERVED);
   runtime.ok(["start", id]);
-  await waitFor("the program runs", () => viewProcess(runtime.state(id).pid).name === "sleep");
+  await waitFor("the program runs", () => viewProcess(runtime.state(id).pid).name === name);
   return id;
 }
 
@@ -121,7 +126,7 @@ it("served: the gofer goes with the container: on its end, on delete, and when i
     });
     const failed = runtime.id();
     expect(runtime.run(["create", "--bundle", bundle, failed], SERVED).exitCode).toBe(1);
-    await waitFor("no gofer is left", () => ownGofers().length === 0);
+    await waitFor("no gofer is left", () => ownGofers(runtime).length === 0);
   }));
 
 it("served: a create that is killed at any moment leaves no gofer", () =>
@@ -136,7 +141,7 @@ it("served: a create that is killed at any moment leaves no gofer", () =>
       await killChild(child);
       runtime.run(["delete", "--force", id], SERVED);
     }
-    await waitFor("no gofer is left", () => ownGofers().length === 0);
+    await waitFor("no gofer is left", () => ownGofers(runtime).length === 0);
   }));
 
 it("served: a gofer that is killed ends the container, which says so, with no hanging process", () =>
@@ -153,22 +158,69 @@ it("served: a gofer that is killed ends the container, which says so, with no ha
     });
     await waitFor("files are written", () => existsSync(path.join(data, "4")));
     // One serves the root and the bind mounts, so that the end of what serves any file is the container's.
-    expect(ownGofers().length).toBe(1);
+    expect(ownGofers(runtime).length).toBe(1);
     process.kill(goferOf(runtime, id), "SIGKILL");
     await runtime.reaches(id, "stopped");
     const { exit } = JSON.parse(runtime.ok(["state", id]));
     expect(exit).toMatchObject({ signal: 9, reason: "gofer-ended" });
-    expect(ownGofers()).toEqual([]);
+    expect(ownGofers(runtime)).toEqual([]);
     runtime.ok(["delete", id], { timeoutMs: 10_000 });
   }));
 
-/** Gofers that came of this test run: their files say nothing of a container, but whose children they were does. */
-function ownGofers(): string[] {
+it("served: delete --force ends the gofer of a container whose record cannot be read, and no other process", () =>
+  withRuntime(async (runtime) => {
+    const id = await sleeper(runtime);
+    const other = await sleeper(runtime);
+    const [gofer, others] = [goferOf(runtime, id), goferOf(runtime, other)];
+    const stateFile = path.join(runtime.root, `${id}_${id}.state`);
+    const options = JSON.stringify({ outlivesControl: true, stateFile });
+    // Called the same and in the record, but another program.
+    const script = `exec -a cloche-gofer bash -c 'read -r line' gofer --options "$0"`;
+    const imitation = spawn("bash", ["-c", script, options], { stdio: ["pipe", "ignore", "ignore"] });
+    const { pid = 0 } = imitation;
+    try {
+      await waitFor("it has its name", () => readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("cloche-gofer"));
+      const ref = JSON.stringify({ pid, startTime: readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[21] });
+      const text = readFileSync(stateFile, "utf8").replace(/"gofer":\s*\{[^}]*\}/, `"gofer":${ref}`);
+      expect(text).toContain(ref);
+      writeFileSync(stateFile, text.trimEnd().slice(0, -1));
+      // Stopped, it does not end with its mounts.
+      process.kill(gofer, "SIGSTOP");
+      runtime.ok(["delete", "--force", id]);
+      expect([gofer, others, pid].map(isRunning)).toEqual([false, true, true]);
+      expect(runtime.state(other).status).toBe("running");
+    } finally {
+      imitation.kill("SIGKILL");
+    }
+  }));
+
+it("served: a gofer that does not answer keeps no container from being deleted", () =>
+  withRuntime(async (runtime) => {
+    const id = await sleeper(
+      runtime,
+      (spec) => {
+        spec.process.args = ["sh", "-c", "while :; do echo x > /f; done"];
+      },
+      "sh",
+    );
+    const gofer = goferOf(runtime, id);
+    const { pid } = runtime.state(id);
+    process.kill(gofer, "SIGSTOP");
+    await waitFor("the program waits for it", () =>
+      /fuse|wait_answer/.test(readFileSync(`/proc/${pid}/wchan`, "latin1")),
+    );
+    runtime.ok(["delete", "--force", id], { timeoutMs: 8_000 });
+    expect([gofer, pid].map(isRunning)).toEqual([false, false]);
+  }));
+
+/** Gofers of containers of this test: they are told the state file. */
+function ownGofers(runtime: Runtime): string[] {
   return readdirSync("/proc").filter((name) => {
     try {
       return (
         /^\d+$/.test(name) &&
-        readFileSync(`/proc/${name}/cmdline`, "latin1").includes('"outlivesControl":true') &&
+        readFileSync(`/proc/${name}/cmdline`, "latin1").startsWith("cloche-gofer\0gofer") &&
+        readFileSync(`/proc/${name}/cmdline`, "latin1").includes(`"stateFile":"${runtime.root}/`) &&
         isRunning(Number(name))
       );
     } catch {
