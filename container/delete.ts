@@ -102,7 +102,9 @@ async function deleteUnreadable(context: Context, id: string): Promise<void> {
   const { sandboxId } = await withLock(context.root, id, async () => {
     const key = findKey(context.root, id);
     const { salvageRemains } = await import("./salvage.ts");
-    const remains = { ...key, ...salvageRemains(context.root, key) };
+    const { findGofer } = await import("./find-gofer.ts");
+    const gofer = findGofer(statePath(context.root, key.sandboxId, key.id));
+    const remains = { ...key, ...salvageRemains(context.root, key), ...(gofer && { gofer }) };
     const { endMembers } = await import("./members.ts");
     await endMembers(context, id);
     await destroyContainer(remains);

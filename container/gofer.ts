@@ -6,19 +6,22 @@
  * mounts that were never put anywhere are closed, so that a cloche that is killed leaves none behind. It stays in the cgroup of
  * whoever called cloche: what it uses is not the container's to pay. It gets the container's oom_score_adj.
  */
-import { Buffer } from "node:buffer";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import type { GoferOptions, TreeOptions } from "../gofer/options.ts";
+import { bytesOf } from "../gofer/policy.ts";
+import { goferFilter } from "../gofer/seccomp.ts";
 import { startGoferOfTrees } from "../gofer/start.ts";
 import type { Part } from "../sandbox/isolation/spec.ts";
 import type { OpenPart } from "../sandbox/parts.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
 import { type ProcessRef, processRef } from "../specutils/process-ref.ts";
+import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Isolated } from "./isolation.ts";
 import { openAudit } from "./mount-policies.ts";
 import { openPart } from "./parts.ts";
+
 import { openPidfd, signalProcess, waitForEnd } from "./signal-process.ts";
 
 const END_TIMEOUT_MS = 1000;
@@ -33,13 +36,19 @@ export interface ServedMounts {
   fds: readonly number[];
 }
 
+/** Whose it is: `root` is the directory of state files. */
+export interface GoferContainer {
+  root: string;
+  id: string;
+  sandboxId: string;
+}
+
 /**
  * Opens the parts of a container's mounts, with a gofer for those that are to be served.
  *
- * @param stateFile by which the gofer is found when the file cannot be read
  * @throws ClocheError, SyscallError; then the gofer ends
  */
-export function openServedMounts(isolated: Isolated, id: string, stateFile: string): ServedMounts {
+export function openServedMounts(isolated: Isolated, container: GoferContainer): ServedMounts {
   const fds: number[] = [];
   const trees: { part: Part; fd: number }[] = [];
   const parts: OpenPart[] = [];
@@ -55,7 +64,7 @@ export function openServedMounts(isolated: Isolated, id: string, stateFile: stri
       }
     }
     if (trees.length === 0) return { parts, pidfd: undefined, gofer: undefined, fds };
-    const { pid, mounts } = start(isolated, trees, id, stateFile);
+    const { pid, mounts } = start(isolated, trees, container);
     fds.push(...mounts.map(({ fd }) => fd));
     parts.push(...trees.map(({ part }, index) => ({ ...part, fd: mounts[index]?.fd ?? -1 })));
     const gofer = processRef(pid);
@@ -74,11 +83,12 @@ function destinationOf({ spec }: Isolated, { of }: Part): string {
   return of === "root" ? "/" : (spec.mounts?.[of]?.destination ?? "");
 }
 
-function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[], id: string, stateFile: string) {
+function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[], container: GoferContainer) {
   const { spec, policies } = isolated;
+  const { root, id, sandboxId } = container;
   const all: Partial<GoferOptions> = {
     outlivesControl: true,
-    stateFile,
+    stateFile: statePath(root, sandboxId, id),
     auditContainer: id,
     trees: trees.map(({ part }) => treeOptions(isolated, part)),
   };
@@ -88,7 +98,8 @@ function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[],
   const stderrFd = openSync("/dev/null", "w");
   try {
     const treeFds = trees.map(({ fd }) => fd);
-    const { controlFd, ...running } = startGoferOfTrees(program(), treeFds, all, stderrFd, auditFd);
+    const filter = goferFilter(seccompPath(root));
+    const { controlFd, ...running } = startGoferOfTrees(program(), treeFds, all, stderrFd, { auditFd, filter });
     closeSync(controlFd);
     if (spec.process?.oomScoreAdj !== undefined) setScore(running.pid, spec.process.oomScoreAdj);
     return running;
@@ -113,7 +124,7 @@ function treeOptions(isolated: Isolated, part: Part): Partial<TreeOptions> {
     audited: isHeld,
     // As with bind mounts, `ro` is of the mount and not of those below it.
     readOnly: part.below === "" && options.includes("ro"),
-    below: Buffer.from(part.below).toString("latin1"),
+    below: bytesOf(part.below),
   };
 }
 

@@ -28,7 +28,7 @@ import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
-import { checkId, exitPath, statePath } from "../statefile/names.ts";
+import { checkId, exitPath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
@@ -212,7 +212,7 @@ class Making {
     if (isolated === undefined || isolated.parts.length === 0) return undefined;
     const { id, sandboxId } = this.#record;
     const { openServedMounts } = await import("./gofer.ts");
-    const served = openServedMounts(isolated, id, statePath(this.#context.root, sandboxId, id));
+    const served = openServedMounts(isolated, { root: this.#context.root, id, sandboxId });
     if (served.gofer !== undefined) this.#record.gofer = served.gofer;
     return served;
   }

@@ -1,8 +1,7 @@
 /** What holds for the mounts of one container: settings, annotations and gofer policy taken together. */
-import { Buffer } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import type { TreeOptions } from "../gofer/options.ts";
-import { Globs } from "../gofer/policy.ts";
+import { bytesOf, Globs } from "../gofer/policy.ts";
 import { FILE_ACCESS, type FileAccess } from "../sandbox/isolation/level.ts";
 import { type MountAccess, mountName } from "../sandbox/isolation/mount-access.ts";
 import { ClocheError, reasonOf, SpecError } from "../specutils/errors.ts";
@@ -67,8 +66,7 @@ export async function mountPolicies(settings: IsolationSettings, spec: Spec): Pr
     isSet: isAuditOnly || [...mounts.values()].some(isRestrictive),
     access,
     goferOptions: (destination) => optionsOf(policyOf(destination), mountName(destination)),
-    isHidden: (destination, path) =>
-      new Globs(policyOf(destination).hidden).covers(Buffer.from(path).toString("latin1")),
+    isHidden: (destination, path) => new Globs(policyOf(destination).hidden).covers(bytesOf(path)),
     audit,
   };
 }

@@ -6,7 +6,6 @@
 import { readText } from "../statefile/document.ts";
 import { statePath } from "../statefile/names.ts";
 import type { Remains } from "./destroy.ts";
-import { findGofer } from "./find-gofer.ts";
 import { foreignField } from "./foreign.ts";
 import { isCgroup, isIsolation, isProcessRef, isStartSocket, isStringArray } from "./record.ts";
 import type { ContainerKey } from "./store.ts";
@@ -21,20 +20,17 @@ const FIELDS = [
 ] as const;
 
 /**
- * What is named in the container's state file and can be removed, as far as it can be found in it and is not foreign; and the
- * gofer, which is found by itself, so that nobody's is killed whose number is in the file.
+ * What is named in the container's state file and can be removed, as far as it can be found in it and is not foreign. Not the
+ * gofer, which is found without it (find-gofer.ts).
  */
 export function salvageRemains(root: string, key: ContainerKey): Omit<Remains, "id" | "sandboxId"> {
-  const stateFile = statePath(root, key.sandboxId, key.id);
-  const text = textOf(stateFile);
+  const text = textOf(statePath(root, key.sandboxId, key.id));
   const remains: Record<string, unknown> = {};
   for (const [field, isWhole] of FIELDS) {
     const value = findValue(text, field);
     if (isWhole(value) && foreignField({ [field]: value }) === undefined) remains[field] = value;
   }
-  // Without it the container's processes would end too, if they can be found no other way.
-  const gofer = findGofer(stateFile);
-  return { ...remains, ...(gofer && { gofer }) };
+  return remains;
 }
 
 function textOf(path: string): string {

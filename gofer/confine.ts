@@ -62,15 +62,15 @@ export function confine(host: Host, keptFds: readonly number[]): void {
   // What the engine may yet print, of its own accord, must not end up in a file of the container's that got such a number.
   for (const fd of STANDARD_FDS) throwErrno("dup3", String(fd), sys(NR.dup3, emptyRoot, fd, O_CLOEXEC));
   closeAllBut([...STANDARD_FDS, ...keptFds]);
+  const kept = maskOf(KEPT);
   for (let bit = 0n; bit < 64n; bit++) {
-    const isKept = ((maskOf(KEPT) >> bit) & 1n) === 1n;
+    const isKept = ((kept >> bit) & 1n) === 1n;
     // Fails for a number that no capability has.
     if (!isKept) sys(NR.prctl, PR_CAPBSET_DROP, Number(bit), 0, 0, 0);
   }
   throwErrno("prctl", "PR_SET_SECUREBITS", sys(NR.prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0));
   throwErrno("prctl", "PR_SET_NO_NEW_PRIVS", sys(NR.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   throwErrno("prctl", "PR_SET_DUMPABLE", sys(NR.prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
-  const kept = maskOf(KEPT);
   const usual = kept & ~maskOf(["CAP_FSETID"]);
   const withFsetid = capabilityData(kept, kept);
   const withoutFsetid = capabilityData(usual, kept);

@@ -22,10 +22,16 @@ const REQUEST_BYTES = MAX_TRANSFER + 4096;
 
 /** What is done while nothing else is. */
 export interface Pauses {
-  /** Called before each sleep. */
-  onRest(): void;
-  /** Called once when nothing has happened for half a second, until something does. */
-  onIdle(): void;
+  /** Called before each sleep, with how many requests there were since the last one. */
+  onRest(served: number): void;
+  /**
+   * Called when nothing has happened for half a second.
+   *
+   * @returns after how many milliseconds of the same it is to be called again; -1: not before something has happened
+   */
+  onIdle(): number;
+  /** ppoll(2) without an end, after that. @param polled `count` struct pollfd */
+  sleep(polled: Uint8Array, count: number): number;
 }
 
 export class Connections {
@@ -39,11 +45,10 @@ export class Connections {
   /** struct pollfd, in words: a descriptor, then events and what happened. The control socket is the last. */
   #polled = new Int32Array(0);
   #polledBytes = new Uint8Array(0);
-  readonly #idleTimeout = timespec(IDLE_MS);
+  readonly #usualTimeout = timespec(IDLE_MS);
   readonly #noTimeout = timespec(0);
-  #spinMs = MAX_SPIN_MS;
-  #isIdle = false;
-  #turns = 0;
+  /** After how many milliseconds of sleep there is something to be done; -1 for never. */
+  #idleMs = IDLE_MS;
 
   /** @param controlFd not watched if it is -1 (poll(2)) */
   constructor(trees: readonly Gofer[], controlFd: number, pauses: Pauses) {
@@ -54,23 +59,65 @@ export class Connections {
     this.#watch(trees);
   }
 
-  /** Waits for the next request, puts it in the arena, and returns whose it is; undefined when there will be none any more. */
-  next(): Gofer | undefined {
-    for (;;) {
-      if (this.#before !== undefined) this.#takeTurns();
+  /**
+   * Has requests served, one after the other, until there will be none any more. What happens with each is in local variables: this is the
+   * path of which every microsecond counts.
+   *
+   * @param serve called with whose request it is, which is in the arena
+   */
+  run(serve: (gofer: Gofer) => void): void {
+    const request = this.#request;
+    let spinMs = MAX_SPIN_MS;
+    let served = 0;
+    connection: for (;;) {
       const tree = this.#active;
-      if (tree === undefined) return undefined;
-      let length = sys(NR.read, tree.fuseFd, this.#request, REQUEST_BYTES);
-      if (length === -EAGAIN && this.#spinMs > 0) length = this.#spin();
-      if (length > 0) {
-        this.#isIdle = false;
-        return this.#active;
-      }
-      if (length === -EAGAIN) {
-        if (!this.#sleep()) return undefined;
-      } else if (length !== -EINTR && length !== -ENOENT) {
-        // ENODEV: its last mount is gone, or somebody ended the connection.
-        this.#drop(this.#active);
+      if (tree === undefined) return;
+      const { fuseFd } = tree;
+      const other = this.#before;
+      const otherFd = other?.fuseFd ?? -1;
+      for (let turns = 0; ; ) {
+        if (other !== undefined && ++turns > TURNS) {
+          this.#letOthersIn();
+          continue connection;
+        }
+        let length = sys(NR.read, fuseFd, request, REQUEST_BYTES);
+        if (length === -EAGAIN && spinMs > 0) {
+          let isOther = false;
+          const until = performance.now() + spinMs;
+          do {
+            sys(NR.sched_yield);
+            length = sys(NR.read, fuseFd, request, REQUEST_BYTES);
+            if (length === -EAGAIN && other !== undefined) {
+              length = sys(NR.read, otherFd, request, REQUEST_BYTES);
+              isOther = length !== -EAGAIN;
+            }
+          } while (length === -EAGAIN && performance.now() < until);
+          spinMs = length === -EAGAIN ? spinMs / 2 : Math.min(MAX_SPIN_MS, spinMs * 2);
+          // Looking is given up after it was in vain often enough.
+          if (spinMs < MAX_SPIN_MS / 64) spinMs = 0;
+          if (isOther && other !== undefined) {
+            this.#activate(other);
+            if (length > 0) {
+              served += 1;
+              serve(other);
+            }
+            continue connection;
+          }
+        }
+        if (length > 0) {
+          served += 1;
+          serve(tree);
+        } else if (length === -EAGAIN) {
+          if (!this.#sleep(served)) return;
+          served = 0;
+          // Slept for nothing much: perhaps the next one comes at once.
+          if (spinMs === 0 && this.#idleMs === IDLE_MS) spinMs = MAX_SPIN_MS / 16;
+          continue connection;
+        } else if (length !== -EINTR && length !== -ENOENT) {
+          // ENODEV: its last mount is gone, or somebody ended the connection.
+          this.#drop(tree);
+          continue connection;
+        }
       }
     }
   }
@@ -85,59 +132,36 @@ export class Connections {
     }
   }
 
-  #drop(gone: Gofer | undefined): void {
-    if (gone !== undefined) closeTree(gone);
+  #drop(gone: Gofer): void {
+    closeTree(gone);
     this.#watch(this.#trees.filter((tree) => tree !== gone));
   }
 
-  /** Looks for the next request for a while, and returns what the last read did. */
-  #spin(): number {
-    const [request, before] = [this.#request, this.#before];
-    const fuseFd = this.#active?.fuseFd ?? -1;
-    const until = performance.now() + this.#spinMs;
-    let length: number;
-    do {
-      sys(NR.sched_yield);
-      length = sys(NR.read, fuseFd, request, REQUEST_BYTES);
-      if (length === -EAGAIN && before !== undefined) {
-        length = sys(NR.read, before.fuseFd, request, REQUEST_BYTES);
-        if (length !== -EAGAIN) this.#activate(before);
-      }
-    } while (length === -EAGAIN && performance.now() < until);
-    this.#spinMs = length === -EAGAIN ? this.#spinMs / 2 : Math.min(MAX_SPIN_MS, this.#spinMs * 2);
-    // Looking is given up after it was in vain often enough.
-    if (this.#spinMs < MAX_SPIN_MS / 64) this.#spinMs = 0;
-    return length;
-  }
-
   /** Returns false if nobody holds the other end of the control socket any more. */
-  #sleep(): boolean {
-    this.#pauses.onRest();
-    const ready = this.#poll(this.#isIdle ? null : this.#idleTimeout);
+  #sleep(served: number): boolean {
+    this.#pauses.onRest(served);
+    const ready =
+      this.#idleMs < 0
+        ? this.#pauses.sleep(this.#polledBytes, this.#trees.length + 1)
+        : this.#poll(this.#idleMs === IDLE_MS ? this.#usualTimeout : timespec(this.#idleMs));
     // Nothing is ever sent to a gofer: whatever happens on the control socket is its end.
     if (ready > 0 && this.#happened(this.#trees.length)) return false;
     if (ready === 0) {
-      this.#pauses.onIdle();
-      this.#isIdle = true;
+      this.#idleMs = this.#pauses.onIdle();
     } else if (ready > 0) {
+      this.#idleMs = IDLE_MS;
       this.#activateNext();
-      // Slept for nothing much: perhaps the next one comes at once.
-      if (this.#spinMs === 0) this.#spinMs = MAX_SPIN_MS / 16;
     }
     return true;
   }
 
   /** Without this, two connections that are always busy would let no other come to its turn. */
-  #takeTurns(): void {
-    this.#turns += 1;
-    if (this.#turns < TURNS) return;
-    this.#turns = 0;
+  #letOthersIn(): void {
     if (this.#poll(this.#noTimeout) > 0) this.#activateNext();
   }
 
-  #poll(timeout: Uint8Array | null): number {
-    const count = this.#polled.length / 2;
-    return sys(NR.ppoll, this.#polledBytes, count, timeout, null, 8);
+  #poll(timeout: Uint8Array): number {
+    return sys(NR.ppoll, this.#polledBytes, this.#trees.length + 1, timeout, null, 8);
   }
 
   #happened(index: number): boolean {

@@ -1,22 +1,23 @@
 /** The life of a gofer: makes its mounts, hands them over, confines itself, serves. */
-import { NR, sendMessage, sys } from "../specutils/syscall.ts";
+import { NR, receiveMessage, sendMessage, sys } from "../specutils/syscall.ts";
 import { Arena } from "./arena.ts";
 import { AuditStream } from "./audit.ts";
 import { confine } from "./confine.ts";
-import { Connections } from "./connections.ts";
+import { Connections, type Pauses } from "./connections.ts";
 import { Descriptors, maxNodeFds } from "./descriptors.ts";
 import { Host } from "./host.ts";
+import { installFilter, MAX_FILTER_BYTES } from "./install-filter.ts";
 import { Memory } from "./memory.ts";
 import { negotiate } from "./negotiate.ts";
 import type { ParsedOptions } from "./options.ts";
 import type { Quota } from "./quota.ts";
-import { installFilter } from "./seccomp.ts";
 import { serve } from "./server.ts";
 import { hasAcls, openTree, type ServedTree, type Shared } from "./tree.ts";
 
 /**
- * Serves the trees until their last mount is gone or, unless `outlivesControl`, nobody holds the other end of the control socket any more. The
- * first and only message over that socket are the mounts, with a byte for each that says whether file data is passed through.
+ * Serves the trees until their last mount is gone or, unless `outlivesControl`, nobody holds the other end of the control socket any
+ * more. Over that socket come the filter of system calls and go the mounts, with a byte for each that says whether file data is
+ * passed through; then nothing.
  *
  * @param treeFds directories, best of detached mounts of their own (open_tree); not trees in which the mounts will lie
  * @throws SyscallError
@@ -35,18 +36,26 @@ export function runGofer(controlFd: number, treeFds: readonly number[], options:
     treeCount: treeFds.length,
   };
   const trees = options.trees.map((tree, index) => openTree(shared, treeFds[index] ?? -1, tree));
-  const memory = new Memory();
+  const gofers = trees.map(({ gofer }) => gofer);
+  const memory = new Memory(gofers, shared.descriptors);
   const kept = trees.flatMap(({ gofer, treeFd, mountFd }) => [gofer.fuseFd, treeFd, mountFd]);
   confine(shared.host, [controlFd, ...kept, ...(audit === undefined ? [] : [auditFd])]);
   const passed = trees.map((tree, index) => agree(tree, options.trees[index]?.requestTimeoutSeconds ?? 0));
+  const { data: filter } = receiveMessage(controlFd, MAX_FILTER_BYTES);
   const mountFds = trees.map(({ mountFd }) => mountFd);
   sendMessage(controlFd, new Uint8Array(passed), mountFds);
   for (const fd of mountFds) sys(NR.close, fd);
   if (options.outlivesControl) sys(NR.close, controlFd);
-  installFilter();
-  const pauses = { onRest: () => audit?.flush(), onIdle: () => memory.giveBack(shared.descriptors) };
+  installFilter(filter);
+  const pauses: Pauses = {
+    onRest: (served) => {
+      memory.requests += served;
+      audit?.flush();
+    },
+    onIdle: () => memory.giveBack(),
+    sleep: (polled, count) => memory.sleep(polled, count),
+  };
   const watchedFd = options.outlivesControl ? -1 : controlFd;
-  const gofers = trees.map(({ gofer }) => gofer);
   serve(new Connections(gofers, watchedFd, pauses), shared.descriptors);
   audit?.flush();
 }

@@ -14,14 +14,14 @@ import { ROOT_ID } from "./protocol.ts";
 /** How many nodes there is room for at first; doubled when there are more. */
 const FIRST_CAPACITY = 1024;
 
-function grown<T extends Int32Array | Uint32Array | Float64Array>(
+function resized<T extends Int32Array | Uint32Array | Float64Array>(
   old: T,
   make: new (length: number) => T,
   length: number,
 ): T {
-  const larger = new make(length);
-  larger.set(old);
-  return larger;
+  const other = new make(length);
+  other.set(old.subarray(0, length));
+  return other;
 }
 
 export class Nodes {
@@ -64,6 +64,7 @@ export class Nodes {
   readonly #ignoreBirth: boolean;
   readonly #below: string;
   readonly #onForget: (node: number) => void;
+  #generation = 0;
 
   /**
    * @param rootFd the served tree; closed by nobody
@@ -104,6 +105,7 @@ export class Nodes {
     }
     if (node === undefined) {
       node = this.#take();
+      this.generations[node] = this.#generation++;
       this.#identify(node);
     }
     this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
@@ -209,6 +211,11 @@ export class Nodes {
     return text === "" ? this.#below : `${this.#below}/${text}`;
   }
 
+  /** All nodes but the root, those that were made last first. */
+  *all(): Generator<number> {
+    for (let node = this.#used; node > ROOT_ID; node--) if (this.#keys[node] !== undefined) yield node;
+  }
+
   /** How many nodes there are, the root included. */
   get size(): number {
     return this.#used - this.#free.length;
@@ -228,7 +235,6 @@ export class Nodes {
       if (this.#byKey.get(key) === node) this.#byKey.delete(key);
       this.#keys[node] = undefined;
       this.names[node] = "";
-      this.generations[node] = (this.generations[node] ?? 0) + 1;
       this.#free.push(node);
       const parent = this.parents[node] ?? 0;
       this.parents[node] = 0;
@@ -241,24 +247,38 @@ export class Nodes {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     this.#used += 1;
-    if (this.#used === this.#capacity) this.#grow();
+    if (this.#used === this.#capacity) this.#resize(this.#capacity * 2);
     return this.#used;
   }
 
-  #grow(): void {
-    this.#capacity *= 2;
-    const length = this.#capacity;
+  #resize(length: number): void {
+    this.#capacity = length;
     const { fds } = this;
-    this.fds = grown(fds, Int32Array, length).fill(-1, fds.length);
-    this.backing = grown(this.backing, Int32Array, length);
-    this.opens = grown(this.opens, Int32Array, length);
-    this.types = grown(this.types, Int32Array, length);
-    this.generations = grown(this.generations, Uint32Array, length);
-    this.marks = grown(this.marks, Int32Array, length);
-    this.parents = grown(this.parents, Uint32Array, length);
-    this.#lookups = grown(this.#lookups, Float64Array, length);
-    this.#children = grown(this.#children, Uint32Array, length);
-    this.#births = grown(this.#births, Float64Array, length);
+    this.fds = resized(fds, Int32Array, length).fill(-1, fds.length);
+    this.backing = resized(this.backing, Int32Array, length);
+    this.opens = resized(this.opens, Int32Array, length);
+    this.types = resized(this.types, Int32Array, length);
+    this.generations = resized(this.generations, Uint32Array, length);
+    this.marks = resized(this.marks, Int32Array, length);
+    this.parents = resized(this.parents, Uint32Array, length);
+    this.#lookups = resized(this.#lookups, Float64Array, length);
+    this.#children = resized(this.#children, Uint32Array, length);
+    this.#births = resized(this.#births, Float64Array, length);
+  }
+
+  /** Gives back the room behind the last node that there is. */
+  compact(): void {
+    let last = this.#used;
+    while (last > ROOT_ID && this.#keys[last] === undefined) last -= 1;
+    let capacity = FIRST_CAPACITY;
+    while (capacity <= last) capacity *= 2;
+    if (capacity >= this.#capacity) return;
+    this.#used = last;
+    this.#free = this.#free.filter((node) => node < last);
+    this.names = this.names.slice(0, last + 1);
+    this.#keys = this.#keys.slice(0, last + 1);
+    this.#byKey = new Map(this.#byKey);
+    this.#resize(capacity);
   }
 
   /** A node is the file that `AT.stat` describes. */

@@ -75,9 +75,14 @@ function parseGlob(text: string): Glob {
   return names.map((name) => (name === "**" ? null : patternOf(name)));
 }
 
+/** A text's bytes in UTF-8 as Latin-1 text, which is how names are compared here. */
+export function bytesOf(text: string): string {
+  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
+}
+
 /** Names are bytes as Latin-1; a glob is text, of which the bytes in UTF-8 are meant. */
 function patternOf(name: string): string {
-  return Buffer.from(name, "utf8").toString("latin1").replace(/\*+/g, "*");
+  return bytesOf(name).replace(/\*+/g, "*");
 }
 
 /**

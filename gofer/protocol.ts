@@ -110,6 +110,9 @@ export const OUT = { LENGTH: 0, ERROR: 4, UNIQUE: 8, BYTES: 16 } as const;
 /** struct fuse_notify_inval_inode_out: node, offset, length; sent with the code in the place of the error, and no request's number. */
 export const NOTIFY_INVAL_INODE = { CODE: 2, BYTES: 24 } as const;
 
+/** struct fuse_notify_prune_out: how many nodes, and 64 bits for each behind it (Linux 6.18). */
+export const NOTIFY_PRUNE = { CODE: 9, BYTES: 16 } as const;
+
 /** struct fuse_attr. */
 export const ATTR_BYTES = 88;
 /** struct fuse_entry_out, of which the last part is a struct fuse_attr. */

@@ -4,15 +4,12 @@
  *
  * What it shuts out: other programs, sockets, mounts, namespaces, signals to others, device nodes, executable memory.
  */
+import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import { compileSeccomp } from "../sandbox/seccomp/compile.ts";
 import type { Seccomp, SeccompArg, SeccompSyscall } from "../specutils/spec.ts";
-import { addressOf, NR, sys, throwErrno } from "../specutils/syscall.ts";
 import { ENOSYS } from "./host.ts";
 import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN } from "./protocol.ts";
 
-const SECCOMP_SET_MODE_FILTER = 1;
-const SECCOMP_FILTER_FLAG_TSYNC = 1;
-const SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 const CLONE_THREAD = 0x10000;
 const PR_SET_NAME = 15;
 const PR_SET_VMA = 0x53564d41;
@@ -98,14 +95,16 @@ export const goferProfile: Seccomp = {
   ],
 };
 
-/** Puts the filter in force for all threads of the process. @throws SyscallError */
-export function installFilter(): void {
-  const { filter } = compileSeccomp(goferProfile, process.arch === "arm64" ? "arm64" : "x64");
-  // struct sock_fprog: the number of instructions of 8 bytes, and their address.
-  const program = new DataView(new ArrayBuffer(16));
-  program.setUint16(0, filter.length / 8, true);
-  program.setBigUint64(8, addressOf(filter), true);
-  const flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-  const bytes = new Uint8Array(program.buffer);
-  throwErrno("seccomp", "", sys(NR.seccomp, SECCOMP_SET_MODE_FILTER, flags, bytes));
+/**
+ * The filter as the kernel takes it, struct sock_filter[]. The starter compiles it: the gofer would keep the memory that this takes.
+ *
+ * @param cacheDir where it is kept once it was compiled; nowhere if undefined
+ */
+export function goferFilter(cacheDir?: string): Uint8Array {
+  const { filter } = cacheDir === undefined ? compileForHost(goferProfile) : cachedSeccomp(cacheDir, goferProfile);
+  return filter;
+}
+
+function compileForHost(profile: Seccomp) {
+  return compileSeccomp(profile, process.arch === "arm64" ? "arm64" : "x64");
 }

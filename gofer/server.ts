@@ -62,12 +62,10 @@ function operationTable(): (Operation | undefined)[] {
 
 /** Serves until there are no requests any more. */
 export function serve(connections: Connections, descriptors: Descriptors): void {
-  for (;;) {
-    const gofer = connections.next();
-    if (gofer === undefined) return;
+  connections.run((gofer) => {
     descriptors.trim();
     answer(gofer, gofer.fuseFd);
-  }
+  });
 }
 
 /** Carries out the request in the arena and sends the reply. */

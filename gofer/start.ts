@@ -1,9 +1,14 @@
 /** Starts a gofer and takes its mounts over. */
 import { closeSync } from "node:fs";
-import { ClocheError } from "../specutils/errors.ts";
-import { receiveMessage, socketPair, spawnHelper, waitPid } from "../specutils/syscall.ts";
+import { constants } from "node:os";
+import { ClocheError, SyscallError } from "../specutils/errors.ts";
+import { receiveMessage, sendMessage, socketPair, spawnHelper, waitPid } from "../specutils/syscall.ts";
 import { GOFER_CAPABILITIES } from "./confine.ts";
 import type { GoferOptions } from "./options.ts";
+import { goferFilter } from "./seccomp.ts";
+
+/** Of the socket, when the gofer has ended. */
+const GONE: readonly number[] = [constants.errno.EPIPE, constants.errno.ECONNRESET];
 
 const CONTROL_FD = 3;
 const FIRST_TREE_FD = 4;
@@ -37,7 +42,7 @@ export function startGofer(
   stderrFd: number,
   auditFd?: number,
 ): RunningGofer {
-  const { pid, mounts, controlFd } = startGoferOfTrees(program, [treeFd], options, stderrFd, auditFd);
+  const { pid, mounts, controlFd } = startGoferOfTrees(program, [treeFd], options, stderrFd, { auditFd });
   const { fd: mountFd = -1, hasPassthrough = false } = mounts[0] ?? {};
   return { pid, mountFd, controlFd, hasPassthrough };
 }
@@ -48,6 +53,7 @@ export function startGofer(
  *
  * @param stderrFd where the gofer says why it ended; it says nothing else
  * @param auditFd a file opened to append, for the audit stream: a line of JSON for each event (audit.ts); none unless given
+ * @param filter of the system calls that it may make
  * @throws SyscallError, ClocheError if it ends before it serves
  */
 export function startGoferOfTrees(
@@ -55,7 +61,7 @@ export function startGoferOfTrees(
   treeFds: readonly number[],
   options: Partial<GoferOptions>,
   stderrFd: number,
-  auditFd?: number,
+  { auditFd, filter = goferFilter() }: { auditFd?: number | undefined; filter?: Uint8Array } = {},
 ): RunningGofers {
   const [ours, theirs] = socketPair();
   const [file, ...args] = program;
@@ -79,11 +85,22 @@ export function startGoferOfTrees(
   } finally {
     closeSync(theirs);
   }
-  const { data, fds } = receiveMessage(ours, MAX_TREES);
+  const { data, fds } = converse(ours, filter);
   if (fds.length !== treeFds.length) {
     for (const fd of [ours, ...fds]) closeSync(fd);
     const end = waitPid(pid);
     throw new ClocheError(`cannot start the gofer: it ended with ${end?.exitCode ?? `signal ${end?.signal}`}`);
   }
   return { pid, mounts: fds.map((fd, index) => ({ fd, hasPassthrough: data[index] === 1 })), controlFd: ours };
+}
+
+/** Gives the gofer its filter, and gets its mounts; none if it has ended. */
+function converse(socket: number, filter: Uint8Array): ReturnType<typeof receiveMessage> {
+  try {
+    sendMessage(socket, filter);
+    return receiveMessage(socket, MAX_TREES);
+  } catch (error) {
+    if (error instanceof SyscallError && GONE.includes(error.errno)) return { data: new Uint8Array(0), fds: [] };
+    throw error;
+  }
 }

@@ -23,6 +23,7 @@ import {
   spawnHelper,
   strerror,
   sys,
+  sysRow,
   throwErrno,
   umount,
   waitPid,
@@ -113,6 +114,18 @@ test("NR has the kernel headers' numbers, on this architecture and in the generi
   const numbers = JSON.parse(execFileSync(process.execPath, ["-e", program], { encoding: "utf8" }));
   const header = other === "arm64" ? "asm-generic/unistd.h" : "asm/unistd_64.h";
   expect(numbersOf(header, other)).toEqual({ arch: other, ...numbers });
+});
+
+test("sysRow makes all calls in their order, and returns what the last one returned", () => {
+  const [reader, writer] = socketPair();
+  const bytes = new Uint8Array(new TextEncoder().encode("ab").buffer);
+  const write = (offset: bigint) => [NR.write, writer, addressOf(bytes) + offset, 1, 0, 0, 0];
+  expect(sysRow(new BigInt64Array([...write(0n), ...write(1n)].map(BigInt)))).toBe(1);
+  expect([receiveMessage(reader, 8), receiveMessage(reader, 8)].map(({ data }) => data[0])).toEqual([0x61, 0x62]);
+  for (const fd of [reader, writer]) fs.closeSync(fd);
+  expect(sysRow(new BigInt64Array([NR.close, reader, 0, 0, 0, 0, 0].map(BigInt)))).toBe(-EBADF);
+  expect(() => sysRow(new BigInt64Array(6))).toThrow(TypeError);
+  expect(() => sysRow(new BigInt64Array(0))).toThrow(TypeError);
 });
 
 test("addressOf gives an address that the kernel can use and that stays", () => {

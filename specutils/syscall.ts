@@ -18,6 +18,7 @@ export type SysArg = number | bigint | Uint8Array | string | null;
 
 interface Addon {
   sys(nr: number, ...args: SysArg[]): number;
+  sysRow(calls: BigInt64Array): number;
   addressOf(bytes: Uint8Array): bigint;
   errorName(errno: number): string;
   errorText(errno: number): string;
@@ -56,6 +57,16 @@ function addon(): Addon {
 /** Makes system call `nr` and returns its result, or `-errno`. @throws TypeError for an argument that cannot be passed on. */
 export function sys(nr: number, ...args: SysArg[]): number {
   return addon().sys(nr, ...args);
+}
+
+/**
+ * Makes system calls one after the other with nothing of the engine's run between them; each is seven numbers, its own and its
+ * arguments. Returns the result of the last, or `-errno`.
+ *
+ * @throws TypeError for another length
+ */
+export function sysRow(calls: BigInt64Array): number {
+  return addon().sysRow(calls);
 }
 
 /**

@@ -147,6 +147,30 @@ static napi_value sys(napi_env env, napi_callback_info info) {
   return number(env, answer);
 }
 
+/*
+ * sysRow(calls): system calls one after the other, with nothing of the engine's run between them, so that what the last one
+ * waits with is what the ones before have left. Seven 64-bit numbers for each, the call's own first. The result of the last.
+ */
+static napi_value sys_row(napi_env env, napi_callback_info info) {
+  enum { CALL_WORDS = 1 + MAX_SYSCALL_ARGS };
+  napi_value value;
+  size_t count = 1, length = 0;
+  bool is_typed_array = false;
+  napi_typedarray_type type = napi_int8_array;
+  void *data = NULL;
+
+  if (napi_get_cb_info(env, info, &count, &value, NULL, NULL) != napi_ok || count != 1 ||
+      napi_is_typedarray(env, value, &is_typed_array) != napi_ok || !is_typed_array ||
+      napi_get_typedarray_info(env, value, &type, &length, &data, NULL, NULL) != napi_ok ||
+      type != napi_bigint64_array || length == 0 || length % CALL_WORDS != 0)
+    return type_error(env, "sysRow: a BigInt64Array of system call numbers with 6 arguments each is wanted");
+  long result = 0;
+  const int64_t *end = (const int64_t *)data + length;
+  for (const int64_t *call = data; call != end; call += CALL_WORDS)
+    result = syscall((long)call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
+  return number(env, result == -1 ? -errno : result);
+}
+
 static napi_value address_of(napi_env env, napi_callback_info info) {
   napi_value value, result = NULL;
   size_t count = 1;
@@ -553,11 +577,15 @@ __attribute__((constructor)) static void choose_engine_options(void) {
     return;
   forget_variables("BUN_");
   (void)setenv("BUN_JSC_useJIT", "0", 0);
+  /* Otherwise the first collection comes after 32 MiB of garbage, and what was used once is seldom given back. */
+  if (strcmp(program_invocation_name, "cloche-gofer") == 0)
+    (void)setenv("BUN_JSC_largeHeapSize", "8388608", 0);
 }
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
     { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "sysRow", NULL, sys_row, NULL, NULL, NULL, napi_enumerable, NULL },
     { "addressOf", NULL, address_of, NULL, NULL, NULL, napi_enumerable, NULL },
     { "errorName", NULL, error_name, NULL, NULL, NULL, napi_enumerable, NULL },
     { "errorText", NULL, error_text, NULL, NULL, NULL, napi_enumerable, NULL },

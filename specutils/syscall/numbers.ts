@@ -49,6 +49,7 @@ export const NR = {
   listxattr: isArm64 ? 11 : 194,
   llistxattr: isArm64 ? 12 : 195,
   lseek: isArm64 ? 62 : 8,
+  madvise: isArm64 ? 233 : 28,
   memfd_create: isArm64 ? 279 : 319,
   mkdirat: isArm64 ? 34 : 258,
   mknodat: isArm64 ? 33 : 259,

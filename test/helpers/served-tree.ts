@@ -44,7 +44,7 @@ export function serveTrees(
   let gofer: RunningGofers;
   try {
     const all = { ...options, trees: options.trees ?? trees.map(() => ({})) };
-    gofer = startGoferOfTrees([path.join(projectDirectory, "dist/cloche")], treeFds, all, 2, auditFd);
+    gofer = startGoferOfTrees([path.join(projectDirectory, "dist/cloche")], treeFds, all, 2, { auditFd });
   } finally {
     for (const fd of treeFds) closeSync(fd);
   }

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { distDirectory } from "../helpers/runtime-path.ts";
 
 const it = requires("root", "cloche", "busybox");
@@ -47,6 +47,29 @@ it("an idle sandbox has less than 100 KiB of private memory (the budget is 300),
     // Its static buffers, over 300 KiB, cost nothing as long as nobody uses them.
     expect(anonymousKiB(pid)).toBeLessThan(40);
   }));
+
+requires(
+  "root",
+  "cloche",
+  "busybox",
+  "fuse",
+)("an idle sandbox whose files are served has, with its gofer, less than 4 MiB of private memory beside others", () =>
+  withRuntime(async (runtime) => {
+    const served = { env: { CLOCHE_ISOLATION: "sandboxed", CLOCHE_FILE_ACCESS: "served" } };
+    const ids = [1, 2].map(() =>
+      runtime.create((spec) => {
+        spec.process.args = ["sleep", "60"];
+      }, served),
+    );
+    for (const id of ids) runtime.ok(["start", id]);
+    const pids = ids.map((id) => {
+      const { sandbox, gofer } = JSON.parse(readFileSync(`${runtime.root}/${id}_${id}.state`, "utf8"));
+      return [sandbox.pid, gofer.pid];
+    });
+    const total = (own: number[]) => own.reduce((sum, pid) => sum + privateKiB(pid), 0);
+    await waitFor("both are idle", () => pids.every((own) => total(own) < 4 * 1024));
+  }),
+);
 
 it("a created container that waits has, with its sandbox, less than 150 KiB of private memory", () =>
   withRuntime((runtime) => {

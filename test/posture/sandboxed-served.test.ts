@@ -213,6 +213,22 @@ it("served: a gofer that does not answer keeps no container from being deleted",
     expect([gofer, pid].map(isRunning)).toEqual([false, false]);
   }));
 
+it("served: what the kernel is asked to forget when nothing happens is nothing that is in use", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      // Mount points, a working directory and an open file among a thousand others.
+      const script =
+        "exec 3</many/d/5; cd /many/d; find / -xdev | wc -l; sleep 4; pwd; cat <&3; ls | wc -l; wc -l </proc/mounts";
+      spec.process.args = ["sh", "-c", `wc -l </proc/mounts; ${script}`];
+    });
+    const many = path.join(bundle, "rootfs/many/d");
+    mkdirSync(many, { recursive: true });
+    for (let index = 0; index < 1_000; index++) writeFileSync(path.join(many, String(index)), `${index}\n`);
+    const lines = runtime.ok(["run", "--bundle", bundle, runtime.id()], SERVED).trim().split("\n");
+    const [mounts = "", , ...rest] = lines;
+    expect(rest).toEqual(["/many/d", "5", "1000", mounts]);
+  }));
+
 /** Gofers of containers of this test: they are told the state file. */
 function ownGofers(runtime: Runtime): string[] {
   return readdirSync("/proc").filter((name) => {
