@@ -17,5 +17,9 @@ export function isSelinuxEnabled(): boolean {
 
 /** Whether a path leads to the network namespace that we are in. */
 export function isHostNetwork(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.ino === statSync("/proc/self/ns/net").ino;
+  try {
+    return statSync(path).ino === statSync("/proc/self/ns/net").ino;
+  } catch {
+    return false; // joining it says why it cannot be
+  }
 }

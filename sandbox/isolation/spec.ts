@@ -9,6 +9,7 @@
 import { SpecError } from "../../specutils/errors.ts";
 import type { Device, IdMapping, Linux, Mount, Process, Spec } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
+import { checkForeign } from "./foreign-namespaces.ts";
 import type { MountAccess } from "./mount-access.ts";
 import { sandboxedMounts } from "./mounts.ts";
 
@@ -117,6 +118,7 @@ export function sandboxedSpec(input: SandboxedInput): Sandboxed {
     gidMappings: mappings(range.gid),
     devices,
   };
+  if (joined === undefined) checkForeign({ ...names, linux: inside }, input.host);
   warnAboutHost(inside, input.host, warnings);
   const { mounts, root, parts } = sandboxedMounts({ ...input, spec: { ...spec, linux: inside } }, warnings);
   return {
