@@ -72,7 +72,7 @@ export default command({
 /** A sandbox unless something else was asked for, or this host or user cannot have one. */
 function doIsolation(settings: IsolationSettings = DEFAULT_ISOLATION): IsolationSettings {
   const isPossible = process.geteuid?.() === 0 && !isInUserNamespace() && isKernelAtLeast(...SANDBOX_KERNEL);
-  const level = settings.isChosen || !isPossible ? settings.level : "sandboxed";
+  const level = settings.isChosen ? settings.level : isPossible ? "sandboxed" : "oci";
   return { ...settings, level, ...(level === "sandboxed" && { rootfsOverlay: "memory" as const }) };
 }
 

@@ -44,7 +44,7 @@ export const globalFlags = {
     kind: "string",
     choices: ISOLATION_LEVELS,
     help: "what config.json asks for (`oci`), or that in a user namespace and with less of the kernel in reach",
-    fallback: "oci",
+    fallback: "sandboxed",
   },
   "file-access": {
     kind: "string",

@@ -10,7 +10,7 @@ export interface Context {
   systemdCgroup: boolean;
   /** `--cgroup-manager disabled`: containers stay in the caller's cgroup. */
   cgroupManager?: "disabled";
-  /** Level `oci` without it. */
+  /** `DEFAULT_ISOLATION` without it. */
   isolation?: IsolationSettings;
   /** Whether `--debug` is given. */
   isDebug: boolean;

@@ -7,6 +7,12 @@ import type { Spec } from "../specutils/spec.ts";
 export const ISOLATION_LEVELS = ["oci", "sandboxed"] as const;
 export type IsolationLevel = (typeof ISOLATION_LEVELS)[number];
 
+/** A level, and whether anybody chose it: what was chosen holds, or there is no container (own-ids.ts). */
+export interface AskedLevel {
+  level: IsolationLevel;
+  isChosen: boolean;
+}
+
 /** With it config.json asks for a level; a weaker one than set only if the administrator allows it. */
 export const ISOLATION_ANNOTATION = "dev.cloche.isolation";
 
@@ -14,10 +20,7 @@ export const ISOLATION_ANNOTATION = "dev.cloche.isolation";
 export const GOFER_POLICY_ANNOTATION = "dev.cloche.gofer-policy";
 
 /** What the administrator says about levels. */
-export interface IsolationSettings {
-  level: IsolationLevel;
-  /** Whether anybody chose it, or it is the default. */
-  isChosen: boolean;
+export interface IsolationSettings extends AskedLevel {
   /** Whether the annotation may ask for less than `level`. */
   allowAnnotation: boolean;
   fileAccess: FileAccess;
@@ -33,7 +36,7 @@ export interface IsolationSettings {
 }
 
 export const DEFAULT_ISOLATION: IsolationSettings = {
-  level: "oci",
+  level: "sandboxed",
   isChosen: false,
   allowAnnotation: false,
   fileAccess: "auto",
@@ -50,11 +53,11 @@ export const DEFAULT_ISOLATION: IsolationSettings = {
  * @throws SpecError for one that config.json may not ask for
  */
 export function levelOf(
-  { level, allowAnnotation }: IsolationSettings = DEFAULT_ISOLATION,
+  { level, isChosen, allowAnnotation }: IsolationSettings = DEFAULT_ISOLATION,
   { annotations = {} }: Spec,
-): IsolationLevel {
+): AskedLevel {
   const asked = annotations[ISOLATION_ANNOTATION];
-  if (asked === undefined) return level;
+  if (asked === undefined) return { level, isChosen };
   const field = `annotations["${ISOLATION_ANNOTATION}"]`;
   const known = ISOLATION_LEVELS.find((name) => name === asked);
   if (known === undefined) {
@@ -63,7 +66,9 @@ export function levelOf(
       field,
     );
   }
-  if (allowAnnotation || ISOLATION_LEVELS.indexOf(known) >= ISOLATION_LEVELS.indexOf(level)) return known;
+  if (allowAnnotation || ISOLATION_LEVELS.indexOf(known) >= ISOLATION_LEVELS.indexOf(level)) {
+    return { level: known, isChosen: true };
+  }
   throw new SpecError(
     `invalid config.json: ${field}: ${JSON.stringify(known)} isolates less than ${JSON.stringify(level)}: an administrator may allow it with isolation-annotation in the configuration file`,
     field,

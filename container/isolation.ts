@@ -16,19 +16,21 @@ import { cachedSeccomp } from "../sandbox/seccomp/cache.ts";
 import type { CompiledSeccomp } from "../sandbox/seccomp/compile.ts";
 import { ClocheError, UnsupportedError } from "../specutils/errors.ts";
 import type { Process, Spec } from "../specutils/spec.ts";
+import { isHostRoot } from "../specutils/user-namespace.ts";
 import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
 import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
 import { DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
+import { idsHost, idsWarnings, needsIds, whyNoIds, whyNotServed } from "./own-ids.ts";
 import type { SavedContainer } from "./record.ts";
 import { withLock } from "./store.ts";
 
 /** What a record says of a sandboxed container. */
 export interface SavedIsolation {
   level: "sandboxed";
-  /** Missing if config.json has a user namespace of its own. */
+  /** Missing if config.json has a user namespace of its own, or if none can be had here (own-ids.ts). */
   range?: IdRange;
   allowed: string[];
 }
@@ -57,13 +59,14 @@ export interface Isolated {
  * Makes a container's config.json that of a sandbox. Takes a range of ids, which `releaseIsolation` gives back, unless the
  * container joins a sandbox.
  *
+ * @param asked whether anybody chose the level, and the root container of the sandbox to join
  * @throws SpecError, UnsupportedError, and then nothing is taken
  */
 export async function isolate(
   context: Context,
   container: { id: string; bundle: string; rootfs: string },
   spec: Spec,
-  joined?: Pick<SavedContainer, "isolation" | "process">,
+  { isChosen, joins: joined }: { isChosen: boolean; joins: Pick<SavedContainer, "isolation" | "process"> | undefined },
 ): Promise<Isolated> {
   const settings = context.isolation ?? DEFAULT_ISOLATION;
   const { baselineAllow, idsUser, rootfsOverlay } = settings;
@@ -72,10 +75,11 @@ export async function isolate(
   const baseline = baselineFilter(context.root, allowed);
   const policies = await mountPolicies(settings, spec);
   const { access } = policies;
+  const host = hostView();
   const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
     const isOwn = userNamespace === undefined;
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
-    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, access, host: hostView(), ...userns });
+    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, access, host, ...userns });
     if (access("/").access === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
     const { id } = container;
@@ -91,23 +95,50 @@ export async function isolate(
     const parts = overlay === undefined ? sandboxed.parts : sandboxed.parts.filter(({ of }) => of !== "root");
     return { ...sandboxed, parts, policies, saved, baseline, overlay, release, check };
   };
-  if (!wantsRange(spec)) {
-    if (policies.isSet) throw noServedIds();
-    return transform(undefined);
+  const idsOfHost = idsHost(host.kernel);
+  const withIds = (range: IdRange, userNamespace: string): Isolated => {
+    const isolated = transform(range, userNamespace);
+    const why = whyNotServed(isolated, idsOfHost);
+    if (why === undefined) return isolated;
+    throw needsIds(why);
+  };
+  const withoutIds = (whyNoPolicy: string, warnings: readonly string[] = []): Isolated => {
+    if (policies.isSet) throw new UnsupportedError(`gofer-policy: ${whyNoPolicy}`);
+    const isolated = transform(undefined);
+    return { ...isolated, warnings: [...warnings, ...isolated.warnings] };
+  };
+  if (!wantsRange(spec)) return withoutIds(OWN_USER_NAMESPACE);
+  if (joined !== undefined) {
+    const { range } = joined.isolation ?? {};
+    if (range === undefined) return withoutIds(`${SERVED_IDS}, and the one that it joins has none`);
+    return withIds(range, `/proc/${joined.process?.pid}/ns/user`);
   }
-  if (joined !== undefined) return transform(joined.isolation?.range, `/proc/${joined.process?.pid}/ns/user`);
+  const byDefault = (why: string): Isolated => {
+    if (isChosen) throw needsIds(why);
+    return withoutIds(`${SERVED_IDS}: ${why}`, idsWarnings(why, idsOfHost));
+  };
+  const whyNone = whyNoIds(idsOfHost);
+  if (whyNone !== undefined) return byDefault(whyNone);
   const neighbour = neighbourOf(spec);
-  if (neighbour !== undefined) return transform(neighbour.range, neighbour.path);
-  checkOwnIds();
+  if (neighbour !== undefined) return withIds(neighbour.range, neighbour.path);
   const stateFile = statePath(context.root, container.id, container.id);
   const range = await claimRange(idsUser, stateFile);
   try {
-    return transform(range);
+    const isolated = transform(range);
+    const why = whyNotServed(isolated, idsOfHost);
+    if (why === undefined) return isolated;
+    releaseRange(range, stateFile);
+    return byDefault(why);
   } catch (error) {
     releaseRange(range, stateFile);
     throw error;
   }
 }
+
+/** Why a gofer policy cannot hold. */
+const OWN_USER_NAMESPACE =
+  "files are not served to a user namespace of config.json's own: leave linux.namespaces without one";
+const SERVED_IDS = "files are served only to a sandbox with ids of its own";
 
 /**
  * The user namespace of another sandbox, one of whose namespaces config.json asks for: what is in that belongs to it, and it
@@ -123,8 +154,8 @@ function neighbourOf({ linux }: Spec): { path: string; range: IdRange } | undefi
   return undefined;
 }
 
-/** Namespaces whose owner has rights that a container needs: to mount /proc, to bind low ports, to use what others made. */
-const SHARED: ReadonlySet<string> = new Set(["pid", "network", "ipc"]);
+/** Namespaces whose owner has rights that a container needs: to mount /proc, bind low ports, use what others made, say a hostname. */
+const SHARED: ReadonlySet<string> = new Set(["pid", "network", "ipc", "uts"]);
 
 /** The first host id of a sandbox's map; undefined for any other. */
 function rangeStart(file: string): number | undefined {
@@ -146,6 +177,7 @@ export function releaseIsolation(
 
 /** Gives back what a `create` that was killed before it had saved its record may have taken for a container that is not there. */
 export async function releaseTraces(root: string, id: string): Promise<void> {
+  if (!isHostRoot()) return; // who has no ids to give has given none, and may not look
   const stateFile = statePath(root, id, id);
   const ranges = claimsOf(stateFile);
   if (ranges.length === 0) return;
@@ -168,21 +200,6 @@ export function isolateExec(
 /** The baseline filter. @param allowed what it lets through */
 function baselineFilter(root: string, allowed: readonly string[]): CompiledSeccomp {
   return cachedSeccomp(seccompPath(root), baselineProfile(allowed));
-}
-
-/** Ranges are of the host's ids, which a process in a user namespace does not have. @throws UnsupportedError */
-function checkOwnIds(): void {
-  const isInitial = /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
-  if (isInitial && process.geteuid?.() === 0) return;
-  throw new UnsupportedError(
-    'isolation level "sandboxed" needs root and the host\'s ids: run cloche as root outside of user namespaces, or use --isolation oci',
-  );
-}
-
-function noServedIds(): UnsupportedError {
-  return new UnsupportedError(
-    "gofer-policy: files are not served to a user namespace of config.json's own: leave linux.namespaces without one",
-  );
 }
 
 /** Directories that every host has some of, to put layers over for a moment. */

@@ -20,7 +20,7 @@ import type { CreateOptions } from "./create.ts";
 import { inheritedListenFds } from "./environment.ts";
 import { formatTime } from "./exit-record.ts";
 import type { Isolated } from "./isolation.ts";
-import { checkNoGofer, levelOf } from "./isolation-level.ts";
+import { type AskedLevel, checkNoGofer, levelOf } from "./isolation-level.ts";
 import { sandboxToJoin } from "./join.ts";
 import type { SavedContainer } from "./record.ts";
 import { RECORD_VERSION } from "./record.ts";
@@ -65,12 +65,17 @@ export async function prepareCreate(context: Context, options: CreateOptions, ca
   const cgroup = planContainerCgroup(context, options.id, spec);
   const resctrl = linux?.intelRdt === undefined ? undefined : findResctrl();
   // Last, as it takes a range of ids. Who joins a sandbox has its level.
-  const isSandboxed = joins === undefined ? levelOf(context.isolation, spec) !== "oci" : joins.isolation !== undefined;
-  if (!isSandboxed) checkNoGofer(context.isolation, spec);
-  const isolated = isSandboxed
-    ? await (await import("./isolation.ts")).isolate(context, { ...options, rootfs }, spec, joins)
-    : undefined;
+  const { level, isChosen } = joins === undefined ? levelOf(context.isolation, spec) : levelOfSandbox(joins);
+  if (level === "oci") checkNoGofer(context.isolation, spec);
+  const isolated =
+    level === "oci"
+      ? undefined
+      : await (await import("./isolation.ts")).isolate(context, { ...options, rootfs }, spec, { isChosen, joins });
   return { spec: isolated?.spec ?? spec, joins, rootfs, cgroup, seccomp, isolated, resctrl, preserveFds, listenFds };
+}
+
+function levelOfSandbox({ isolation }: SavedContainer): AskedLevel {
+  return { level: isolation?.level ?? "oci", isChosen: true };
 }
 
 function planContainerCgroup(context: Context, id: string, spec: Spec): CgroupPlan {

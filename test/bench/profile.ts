@@ -39,7 +39,15 @@ try {
 }
 
 function cloche(args: string[], wrapper: string[] = []) {
-  const [program = "", ...all] = [...wrapper, path.join(distDirectory, "cloche"), "--root", root, ...args];
+  const [program = "", ...all] = [
+    ...wrapper,
+    path.join(distDirectory, "cloche"),
+    "--isolation",
+    "oci",
+    "--root",
+    root,
+    ...args,
+  ];
   const { status, error } = spawnSync(program, all, { stdio: ["ignore", "ignore", "inherit"] });
   if (status !== 0) throw new Error(`${[program, ...all].join(" ")}: exit code ${status} ${error ?? ""}`);
 }

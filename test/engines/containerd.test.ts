@@ -1,6 +1,7 @@
 /** containerd, driven by ctr: every command that takes a container through its life. */
 import { expect } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { byDesign, confinement, isSandbox, ownInSandbox } from "./by-design.ts";
 import { containerdSuite } from "./containerd.ts";
 import type { Ctr } from "./ctr.ts";
 
@@ -62,7 +63,6 @@ same("run: what the flags ask for is what the container has", async (ctr) => {
   const own = ctr.containerd.nest.path();
   const seen = await Promise.all([
     inside("grep -E 'Cap|NoNewPrivs' /proc/self/status; id"),
-    inside("grep Cap /proc/self/status; ls /dev; mount | grep ' ro,' || true", "--privileged"),
     inside("grep CapEff /proc/self/status", "--cap-add", "CAP_SYS_ADMIN", "--cap-drop", "CAP_KILL"),
     inside("touch /x || echo refused; touch /dev/shm/x && echo shm", "--read-only"),
     inside("grep Seccomp: /proc/self/status; unshare -m true || echo refused", "--seccomp"),
@@ -73,12 +73,31 @@ same("run: what the flags ask for is what the container has", async (ctr) => {
       `type=bind,src=${own},dst=/mnt,options=rbind:ro`,
     ),
     inside("readlink /proc/self/ns/net; ip -o link | wc -l", "--net-host"),
-    inside("ls -l /dev/full /dev/fuse; head -c 0 /dev/fuse && echo opened", "--device", "/dev/fuse"),
     inside("cat /proc/self/status | grep NoNewPrivs", "--allow-new-privs"),
     inside("ip -o link | wc -l; set -- /proc/[0-9]*; echo $#"),
   ]);
   expect(seen.filter((text) => text.includes(": exit code"))).toEqual([]);
-  return seen.map((text) => text.replaceAll(ctr.side.name, "SIDE").replaceAll(/\b[A-Z][a-z]{2} +\d+ \d\d:\d\d\b/g, ""));
+  const privileged = await inside("grep Cap /proc/self/status; ls /dev; mount | grep ' ro,' || true", "--privileged");
+  const all = ownInSandbox(ctr.side.name, privileged, () => {
+    expect(privileged).toMatch(/CapEff:\t(\w+)\nCapBnd:\t\1\n/);
+    // Of the machine's devices those that everybody may open.
+    expect(privileged).toContain("\nnull\n");
+    expect(privileged).not.toMatch(/^(mem|kvm|loop0|vda|sda)$/m);
+  });
+  const device = await inside("ls -l /dev/full /dev/fuse; head -c 0 /dev/fuse && echo opened", "--device", "/dev/fuse");
+  // In a sandbox it is there if everybody may open it.
+  const isOpen = (statSync("/dev/fuse").mode & 0o006) !== 0;
+  if (isOpen || !isSandbox(ctr.side.name)) expect(device).toEndWith("opened\n");
+  const bound = ownInSandbox(ctr.side.name, device, () => {
+    expect(device).toMatch(/^(.*exit code 1: )?crw-rw-rw- +1 nobody +nobody +1, +7 .*\/dev\/full\n/);
+    if (!isOpen) expect(device).toContain("ls: /dev/fuse: No such file or directory");
+  });
+  const withoutNames = [...seen, all, bound].map((text = "") =>
+    text.replaceAll(ctr.side.name, "SIDE").replaceAll(/\b[A-Z][a-z]{2} +\d+ \d\d:\d\d\b/g, ""),
+  );
+  // That new privileges are allowed is not in config.json, where nothing says that they are not.
+  const index = seen.findIndex((text) => text.startsWith("NoNewPrivs"));
+  return withoutNames.map((text, at) => (at === index ? byDesign(ctr.side.name, text, confinement) : text));
 });
 
 same("run: limits are in the container's cgroup", async (ctr) => {

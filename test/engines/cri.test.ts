@@ -1,6 +1,7 @@
 /** Pods by containerd's CRI plugin, with `cloche` and `runc` as handlers. */
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
+import { byDesign, confinement, ownInSandbox } from "./by-design.ts";
 import { type Cri, criSuite, programs } from "./cri.ts";
 import { failure } from "./cri-client.ts";
 
@@ -191,7 +192,7 @@ samePod("resources: in the container's cgroup, updated, and counted", async (cri
 samePod("security: user, groups, capabilities, read-only root, no_new_privs, seccomp, privileged", async (cri) => {
   const pod = await cri.pod({ network: "NODE" }, {});
   const script = `id; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; touch /x || echo refused
-    ls /dev; mount | grep -E ' /(sys|proc)' | sed 's/ type.*(/ (/'`;
+    ls /dev; mount | grep -E ' /(sys|proc)' | sed 's/ type.*(/ (/' | sort`;
   const seen = [];
   for (const security of [
     {},
@@ -207,11 +208,22 @@ samePod("security: user, groups, capabilities, read-only root, no_new_privs, sec
     { network: "NODE" },
     { security_context: { privileged: true, namespace_options: { network: "NODE" } } },
   );
-  seen.push(await cri.sh(await open.start(["sleep", "1000"], privileged), script));
+  const all = await cri.sh(await open.start(["sleep", "1000"], privileged), script);
   expect(seen[1]).toContain("uid=1234 gid=0(root) groups=0(root),5,6");
   expect(seen[3]).toMatch(/Seccomp:\t2\nrefused/);
-  // runc leaves the directory of the cgroups writable, whatever config.json says.
-  return seen.map((text) => text.replace(/(tmpfs on \/sys\/fs\/cgroup \()r[ow]/, "$1ro"));
+  // runc leaves the directory of the cgroups writable, whatever config.json says. In a sandbox it belongs to the sandbox's root.
+  const alike = (text: string) =>
+    text.replace(/(tmpfs on \/sys\/fs\/cgroup \()r[ow](.*?)(,uid=\d+,gid=\d+)?\)/, "$1ro$2)");
+  const { name } = cri.side;
+  const own = ownInSandbox(name, alike(all), (text) => {
+    expect(text).toContain("\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+    // Of the node's devices those that everybody may open.
+    expect(text).toContain("\nnull\n");
+    expect(text).not.toMatch(/^(mem|kvm|loop0|vda|sda)$/m);
+    // The network is the node's.
+    expect(text).toContain("\nsysfs on /sys (ro,");
+  });
+  return [seen.map((text) => byDesign(name, alike(text), confinement)), own];
 });
 
 samePod("volumes: shared by the containers of a pod, read-only where asked, and with propagation", async (cri) => {

@@ -15,7 +15,9 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
             ["--memory=64m"],
             ["sh", "-c", "trap 'exit 6' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"],
           );
-          const ending = await side.start([], ["sh", "-c", "while [ ! -e /end ]; do sleep 0.05; done; exit 23"]);
+          const signs = docker.nest.makeDirectory(`signs-${signal}-${side.runtime}`);
+          const waiting = ["sh", "-c", "while [ ! -e /signs/end ]; do sleep 0.05; done; exit 23"];
+          const ending = await side.start([`-v=${signs}:/signs:ro`], waiting);
           const paused = await side.start();
           await side.ok("pause", paused);
           return {
@@ -24,13 +26,13 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
             ending,
             paused,
             pid: await side.inspect(counting, ".State.Pid"),
-            endingPid: await side.inspect(ending, ".State.Pid"),
+            signs,
           };
         }),
       );
       await docker.end(signal);
-      for (const { pid, endingPid } of made) {
-        await docker.nest.ok(["touch", `/proc/${endingPid}/root/end`]);
+      for (const { pid, signs } of made) {
+        await docker.nest.ok(["touch", `${signs}/end`]);
         await docker.nest.ok(["test", "-e", `/proc/${pid}`]);
       }
       await sleepMs(500);

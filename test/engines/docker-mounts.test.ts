@@ -1,7 +1,8 @@
 /** File systems under docker: volumes, tmpfs, read-only roots, devices, propagation. */
 import { expect } from "bun:test";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { byDesign, type Change, closedMounts, isSandbox, ownInSandbox } from "./by-design.ts";
 import { dockerSuite, type Side } from "./docker.ts";
 
 const { same } = dockerSuite();
@@ -24,7 +25,7 @@ same("-v: read-write, read-only, one file, what is missing is made", async (side
   expect(text).toContain("Read-only file system");
   expect(readFileSync(path.join(at, "file"), "utf8")).toBe("from the host\nmore\n");
   expect(readFileSync(path.join(at, "new"), "utf8")).toBe("written\n");
-  return text;
+  return byDesign(side.runtime, text, closedMounts("/rw", "/ro", "/one", "/made"));
 });
 
 same("-v: over a directory and a link of the image, nested, below /dev and at a file's place", async (side) => {
@@ -58,10 +59,12 @@ same("-v: propagation of mounts made on the host later, by mode", async (side) =
   const inside = await side.ok("exec", name, "sh", "-c", "cat /rslave/p/file /rshared/p/file; ls /rprivate/p");
   expect(inside).toBe("seen\nseen");
   await side.ok("exec", name, "mount", "-t", "tmpfs", "tmpfs", "/rshared/q");
-  const outside = await side.docker.nest.ok(["grep", "-c", `${at}/q`, "/proc/self/mountinfo"]);
+  const { stdout: outside } = await side.docker.nest.run(["grep", "-c", `${at}/q`, "/proc/self/mountinfo"]);
   await side.ok("rm", "--force", name);
-  await side.docker.nest.ok(["umount", `${at}/p`, `${at}/q`, at]);
-  return outside;
+  // What a sandbox mounts stays in it.
+  const isOutside = !isSandbox(side.runtime);
+  expect(outside).toBe(isOutside ? "1\n" : "0\n");
+  await side.docker.nest.ok(["umount", `${at}/p`, ...(isOutside ? [`${at}/q`] : []), at]);
 });
 
 same("-v ro: what is mounted below it on the host, with and without recursion", async (side) => {
@@ -69,11 +72,12 @@ same("-v ro: what is mounted below it on the host, with and without recursion", 
   const script = `mkdir ${at}/sub && mount -t tmpfs tmpfs ${at}/sub && echo below > ${at}/sub/file && chmod 777 ${at}/sub`;
   await side.docker.nest.ok(["sh", "-c", script]);
   try {
-    return await side.sh(
+    const text = await side.sh(
       `cat /all/sub/file; touch /all/x; touch /all/sub/x && echo writable; ls /one/sub; touch /one/x; ${mountLine("/all/sub")}`,
       `-v=${at}:/all:ro`,
       `--mount=type=bind,source=${at},target=/one,bind-nonrecursive`,
     );
+    return byDesign(side.runtime, text, closedMounts("/all/sub"));
   } finally {
     await side.docker.nest.ok(["umount", `${at}/sub`]);
   }
@@ -88,12 +92,13 @@ same("-v rshared: of a mount that is not shared is refused", async (side) => {
 
 same("--mount: bind with options, tmpfs with size and mode, volume without copying", async (side) => {
   const at = hostDirectory(side);
-  return await side.sh(
+  const text = await side.sh(
     `cat /b/file; stat -c %a /t; df -k /t | tail -n 1 | tr -s ' ' | cut -d' ' -f2; ls /etc | wc -l; ${mountLine("/b")}; ${mountLine("/t")}`,
     `--mount=type=bind,source=${at},target=/b,readonly,bind-propagation=private`,
     "--mount=type=tmpfs,target=/t,tmpfs-size=1048576,tmpfs-mode=1770",
     "--mount=type=volume,target=/etc,volume-nocopy",
   );
+  return byDesign(side.runtime, text, closedMounts("/b"));
 });
 
 same("named volumes: filled from the image, kept, shared by --volumes-from", async (side) => {
@@ -122,8 +127,17 @@ same("--tmpfs: options, and a copy of nothing", (side) =>
 same("--read-only: the root, not what is mounted on it", async (side) => {
   const at = hostDirectory(side);
   const script = `touch /new; touch /tmp/a /data/b /dev/shm/c && echo written; ${mountLine("/")}; touch /etc/hosts; true`;
-  return await side.sh(script, "--read-only", "--tmpfs=/tmp", `-v=${at}:/data`);
+  const text = await side.sh(script, "--read-only", "--tmpfs=/tmp", `-v=${at}:/data`);
+  return byDesign(side.runtime, text, closedMounts("/"));
 });
+
+/** The host's nodes of the usual devices are bound, as nobody can make any; the rest of /dev takes none. */
+const ownDevices: Change = (text) => {
+  const [size = "", ...mounts] = text.trimEnd().split("\n");
+  const nodes = ["full", "null", "random", "tty", "urandom", "zero"].map((name) => `/dev/${name}`);
+  const all = [...mounts.map((line) => line.replace(/^\/dev rw,nosuid$/, "$&,nodev")), ...nodes].sort();
+  return `${[size, ...all].join("\n")}\n`;
+};
 
 same("--shm-size, and the usual mounts with their options", async (side) => {
   const text = await side.sh(
@@ -134,7 +148,9 @@ same("--shm-size, and the usual mounts with their options", async (side) => {
   const stricter = /^(\/proc\/acpi|\/proc\/keys|\/proc\/timer_list|\/sys\/firmware|\/sys\/fs\/cgroup) .*$/gm;
   if (side.runtime === "cloche")
     expect(text.match(stricter)?.filter((line) => !line.includes(" ro,nosuid,"))).toEqual([]);
-  return text.replaceAll(stricter, "$1");
+  // The nodes have the options of the host's /dev.
+  const alike = text.replaceAll(stricter, "$1").replaceAll(/^(\/dev\/(?:full|null|u?random|tty|zero)) .*$/gm, "$1");
+  return byDesign(side.runtime, alike, closedMounts("/"), ownDevices);
 });
 
 same("the usual devices, links and masked files", async (side) => {
@@ -143,21 +159,31 @@ same("the usual devices, links and masked files", async (side) => {
     "stat -c '%n %F' /proc/keys /proc/timer_list /proc/acpi /sys/firmware; wc -c < /proc/keys; ls -A /proc/acpi /sys/firmware";
   const refused = "touch /sys/firmware/x; touch /proc/acpi/x; echo x > /proc/sys/kernel/domainname";
   const text = await side.sh(`${devices}; ${masked}; ${refused}; true`);
-  expect(text).toContain("crw-rw-rw- root root 1,");
-  return text.replaceAll(/\d\d:\d\d/g, "TIME");
+  const owner = isSandbox(side.runtime) ? "nobody nobody" : "root root";
+  expect(text).toContain(`crw-rw-rw- ${owner} 1,`);
+  const nobodys = (all: string) => all.replaceAll("crw-rw-rw- root root", "crw-rw-rw- nobody nobody");
+  return byDesign(side.runtime, text.replaceAll(/\d\d:\d\d/g, "TIME"), nobodys);
 });
 
 same("--device: made with its rights, others refused, --device-cgroup-rule", async (side) => {
   const script = `ls -l /dev/mine /dev/readable | tr -s ' ' | cut -d' ' -f1,3-6,10; head -c 1 /dev/mine | wc -c
     true < /dev/readable && echo opened; true > /dev/readable; mknod /dev/mem2 c 1 1; head -c 1 /dev/mem2; true`;
   const text = await side.sh(script, "--device=/dev/zero:/dev/mine", "--device=/dev/fuse:/dev/readable:r");
-  expect(text).toContain("opened");
   const blocked = await side.sh("mknod /dev/k c 10 229; true < /dev/k && echo opened; true");
   const allowed = await side.sh(
     "mknod /dev/k c 10 229; true < /dev/k && echo opened; true",
     "--device-cgroup-rule=c 10:229 rw",
   );
-  return [text, blocked, allowed];
+  const isOpen = (statSync("/dev/fuse").mode & 0o006) !== 0;
+  // In a sandbox nobody makes devices, and of the host's there are those that everybody may open.
+  if (isOpen || !isSandbox(side.runtime)) expect(text).toContain("opened");
+  return ownInSandbox(side.runtime, [text, blocked, allowed], (texts) => {
+    expect(text).toStartWith("crw-rw-rw- nobody nobody 1, 5 /dev/mine\n");
+    if (!isOpen) expect(text).toContain("ls: /dev/readable: No such file or directory");
+    expect(text).toContain("mknod: /dev/mem2: Operation not permitted");
+    for (const one of texts) expect(one).not.toContain(isOpen ? "mem2\n" : "opened");
+    for (const one of [blocked, allowed]) expect(one).toStartWith("mknod: /dev/k: Operation not permitted");
+  });
 });
 
 same("a whole directory of devices: --device of a directory", async (side) => {

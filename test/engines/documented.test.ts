@@ -22,8 +22,8 @@ const outputs: Readonly<Record<string, string>> = {
   "ctr run --rm --runc-binary /usr/local/bin/cloche docker.io/library/busybox:latest c1 echo hello": "hello\n",
   "containerd config dump | grep runtimes.cloche": "runtimes.cloche]\n",
   "podman --runtime cloche run --rm busybox echo hello": "hello\n",
-  "podman --runtime cloche run --rm --annotation dev.cloche.isolation=sandboxed busybox cat /proc/self/uid_map":
-    "1879048192      65536\n",
+  "podman --runtime cloche run --rm busybox cat /proc/self/uid_map": "1879048192      65536\n",
+  "podman --runtime cloche --runtime-flag isolation=oci run --rm busybox cat /proc/self/uid_map": "0 4294967295\n",
   "podman --runtime cloche info --format '{{.Host.OCIRuntime.Path}}'": "/usr/local/bin/cloche\n",
 };
 

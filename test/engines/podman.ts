@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { chmodSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { makeRootfs } from "../helpers/bundle.ts";
+import { isSandboxed } from "../helpers/level.ts";
 import { OrdinaryUser } from "../helpers/ordinary-user.ts";
 import { missing, type Requirement, requires } from "../helpers/requires.ts";
 import type { Result } from "../helpers/runtime.ts";
@@ -78,6 +79,8 @@ export class Podman {
       `--tmpdir=${this.runDirectory}/tmp`,
     ];
     const flags = [...places, "--storage-driver=overlay", "--cgroup-manager=cgroupfs", `--runtime=${runtime}`];
+    // conmon gives the runtime an environment of its own.
+    if (path.basename(runtime) === "cloche" && !isSandboxed()) flags.push("--runtime-flag=isolation=oci");
     const podman = [...prefix, findProgram("podman"), ...flags, ...args];
     if (this.isRootless) return this.nest.inside(this.user.as(podman, env));
     const words = Object.entries(env).map(([name, value]) => `${name}=${value}`);

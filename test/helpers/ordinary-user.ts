@@ -4,6 +4,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "no
 import path from "node:path";
 import type { CommandOptions, Nest } from "../engines/daemon.ts";
 import { type BundleSpec, makeBundle } from "./bundle.ts";
+import { levelVariables } from "./level.ts";
 import type { Result } from "./runtime.ts";
 import { distDirectory, isDefaultRuntime, runtimePath } from "./runtime-path.ts";
 
@@ -70,7 +71,8 @@ export class OrdinaryUser {
   /** The command line that, inside the nest, runs `args` as the user. */
   as(args: string[], variables: Record<string, string> = {}): string[] {
     const who = ["setpriv", `--reuid=${USER_ID}`, `--regid=${USER_ID}`, "--clear-groups"];
-    const env = { PATH: process.env["PATH"], HOME: this.home, XDG_RUNTIME_DIR: this.runtimeDirectory, ...variables };
+    const own = { PATH: process.env["PATH"], HOME: this.home, XDG_RUNTIME_DIR: this.runtimeDirectory };
+    const env = { ...own, ...levelVariables(), ...variables };
     const words = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     return [...who, "env", "--ignore-environment", "-C", this.home, ...words, ...args];
   }

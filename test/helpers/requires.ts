@@ -6,6 +6,7 @@
  */
 import { test } from "bun:test";
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { atLevelOci } from "./level.ts";
 import { isDefaultRuntime, runtimeName } from "./runtime-path.ts";
 
 /** Whether `command` is on PATH. */
@@ -34,8 +35,8 @@ function hasCapability(bit: number): boolean {
 
 const requirements = {
   root: () => process.geteuid?.() === 0,
-  /** Not under `CLOCHE_ISOLATION=sandboxed`: for what differs there by design (docs/SECURITY.md). */
-  oci: () => process.env["CLOCHE_ISOLATION"] !== "sandboxed",
+  /** The test runs at level `oci`: for what differs at level `sandboxed` by design (docs/SECURITY.md). */
+  oci: () => true,
   x86: () => process.arch === "x64",
   /** The runtime under test is cloche: for what peers do differently on purpose. */
   cloche: () => isDefaultRuntime(),
@@ -101,5 +102,6 @@ export function requires(...needed: Requirement[]): (name: string, body: () => u
   if (lacking.length > 0) {
     return (name) => test.skip(`${name} [needs ${lacking.join(", ")}; runtime ${runtimeName()}]`, () => {});
   }
-  return (name, body, timeoutMs = TIMEOUT_MS) => test(name, async () => void (await body()), timeoutMs);
+  const run = needed.includes("oci") ? atLevelOci : async (body: () => unknown) => void (await body());
+  return (name, body, timeoutMs = TIMEOUT_MS) => test(name, () => run(body), timeoutMs);
 }

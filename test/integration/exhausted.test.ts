@@ -78,7 +78,8 @@ async function withScene(body: (scene: Scene) => unknown): Promise<void> {
         runtime.ok(["delete", "--force", ...Object.values(ids)], { root });
         reapOrphans();
       }
-      expect(readdirSync(root)).toEqual([]);
+      // Filters are kept for the next container.
+      expect(readdirSync(root).filter((file) => file !== ".seccomp")).toEqual([]);
     } finally {
       execFileSync("umount", [root]);
     }

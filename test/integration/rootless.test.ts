@@ -103,6 +103,26 @@ itOfCloche("an ordinary user's state root is $XDG_RUNTIME_DIR/cloche, closed to 
   expect(refused.exitCode).toBe(1);
 });
 
+itOfCloche("an ordinary user's container is confined by default, with the ids that config.json gives it", async () => {
+  const bundle = user.bundle((spec) => {
+    delete spec.process.noNewPrivileges;
+    spec.process.args = [
+      "sh",
+      "-c",
+      "cat /proc/self/uid_map; grep -E '^(NoNewPrivs|Seccomp_filters)' /proc/self/status",
+    ];
+  });
+  const tell = async (level: string, ...flags: string[]) => {
+    const env = { CLOCHE_ISOLATION: level };
+    return (await user.ok([...flags, "run", "--bundle", bundle, newId()], { env })).replaceAll(/[ \t]+/g, " ");
+  };
+  const confined = ` 0 ${USER_ID} 1\nNoNewPrivs: 1\nSeccomp_filters: 1\n`;
+  expect(await tell("")).toBe(confined);
+  expect(await tell("", "--isolation", "sandboxed")).toBe(confined);
+  expect(await tell("oci")).toBe(` 0 ${USER_ID} 1\nNoNewPrivs: 0\nSeccomp_filters: 0\n`);
+  expect((await user.cloche(["delete", "--force", newId()], { env: { CLOCHE_ISOLATION: "" } })).exitCode).toBe(0);
+});
+
 itWithRanges("ids of /etc/subuid are mapped by newuidmap", async () => {
   const script = "chown 5:6 /tmp && stat -c %u:%g /tmp; chown 0:0 /tmp; id -G";
   expect(

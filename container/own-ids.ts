@@ -1,0 +1,73 @@
+/**
+ * Whether a sandbox can have ids of its own on this host, and if not, why.
+ *
+ * Level `sandboxed` that somebody chose needs them, and is refused where they cannot be had. As the default it takes what there is:
+ * without them a container keeps the ids of the user namespace that cloche is in, and has all else of the level. In a user
+ * namespace of an ordinary user (rootless engines) that is what one expects, its root being nobody's already; on the host, where
+ * root of the container is root, a warning says so.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import type { Sandboxed } from "../sandbox/isolation/spec.ts";
+import { UnsupportedError } from "../specutils/errors.ts";
+import { isHostRoot } from "../specutils/user-namespace.ts";
+
+/** What decides, of this host. */
+export interface IdsHost {
+  /** Whether cloche is root with the host's ids, of which alone there are ranges to give. */
+  isHostRoot: boolean;
+  /** Whether anybody may make a user namespace. */
+  hasUserNamespaces: boolean;
+  kernel: readonly [number, number];
+  hasFuse: boolean;
+}
+
+/** The first kernel that shifts the ids of FUSE, and so of whatever else is served by it (FUSE_ALLOW_IDMAP). */
+const SHIFTS_FUSE: readonly [number, number] = [6, 12];
+
+/** Looks at this host. */
+export function idsHost(kernel: readonly [number, number]): IdsHost {
+  return {
+    isHostRoot: isHostRoot(),
+    hasUserNamespaces: mayMakeUserNamespaces(),
+    kernel,
+    hasFuse: existsSync("/dev/fuse"),
+  };
+}
+
+/** Hardening guides set it to 0 (namespaces(7)). */
+function mayMakeUserNamespaces(): boolean {
+  try {
+    return readFileSync("/proc/sys/user/max_user_namespaces", "latin1").trim() !== "0";
+  } catch {
+    return true; // a part of /proc that was not mounted: making one says whether it is possible
+  }
+}
+
+/** Why no sandbox can have ids of its own; undefined if it can. */
+export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): string | undefined {
+  if (!isRoot) return "cloche is not root with the host's ids";
+  return hasUserNamespaces ? undefined : "user.max_user_namespaces is 0";
+}
+
+/** Why this one, whose files would have to be served, cannot; undefined if it can. */
+export function whyNotServed({ root, served }: Pick<Sandboxed, "root" | "served">, host: IdsHost): string | undefined {
+  const field = root === "serve" ? "root.path" : served[0] === undefined ? undefined : `mounts[${served[0]}]`;
+  if (field === undefined) return undefined;
+  const [major, minor] = host.kernel;
+  const isOld = major < SHIFTS_FUSE[0] || (major === SHIFTS_FUSE[0] && minor < SHIFTS_FUSE[1]);
+  if (isOld) return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
+  return host.hasFuse ? undefined : `${field}: the ids of its file system cannot be shifted without /dev/fuse`;
+}
+
+/** For a sandbox that was chosen, or shares namespaces with one that has ids. */
+export function needsIds(why: string): UnsupportedError {
+  return new UnsupportedError(`isolation level "sandboxed" needs ids of its own: ${why}: use --isolation oci`);
+}
+
+/** For a sandbox by default; nothing where root of the container is not root of the host. */
+export function idsWarnings(why: string, host: IdsHost): string[] {
+  if (!host.isHostRoot) return [];
+  return [
+    `isolation: root of the container is root of the host: ${why}; the rest of level "sandboxed" holds (docs/SECURITY.md)`,
+  ];
+}
