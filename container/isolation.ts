@@ -21,9 +21,9 @@ import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
 import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
-import { DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
+import { checkNoGofer, DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
-import { idsHost, idsWarnings, needsIds, whyNoIds, whyNotServed } from "./own-ids.ts";
+import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed } from "./own-ids.ts";
 import type { SavedContainer } from "./record.ts";
 import { withLock } from "./store.ts";
 
@@ -57,7 +57,7 @@ export interface Isolated {
 
 /**
  * Makes a container's config.json that of a sandbox. Takes a range of ids, which `releaseIsolation` gives back, unless the
- * container joins a sandbox.
+ * container joins a sandbox. Undefined where there can be no sandbox and nobody chose one.
  *
  * @param asked whether anybody chose the level, and the root container of the sandbox to join
  * @throws SpecError, UnsupportedError, and then nothing is taken
@@ -67,15 +67,22 @@ export async function isolate(
   container: { id: string; bundle: string; rootfs: string },
   spec: Spec,
   { isChosen, joins: joined }: { isChosen: boolean; joins: Pick<SavedContainer, "isolation" | "process"> | undefined },
-): Promise<Isolated> {
+): Promise<Isolated | undefined> {
   const settings = context.isolation ?? DEFAULT_ISOLATION;
+  const host = hostView();
+  const whyNot = whyNoSandbox(host.kernel);
+  if (whyNot !== undefined) {
+    if (isChosen) throw new UnsupportedError(`isolation level "sandboxed": ${whyNot}: use --isolation oci`);
+    checkNoGofer(settings, spec);
+    context.warn(`isolation: level "oci": ${whyNot}`);
+    return undefined;
+  }
   const { baselineAllow, idsUser, rootfsOverlay } = settings;
   const { bundle, rootfs } = container;
   const allowed = joined?.isolation?.allowed ?? [...baselineAllow];
   const baseline = baselineFilter(context.root, allowed);
   const policies = await mountPolicies(settings, spec);
   const { access } = policies;
-  const host = hostView();
   const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
     const isOwn = userNamespace === undefined;
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };

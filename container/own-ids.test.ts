@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type IdsHost, idsWarnings, needsIds, whyNoIds, whyNotServed } from "./own-ids.ts";
+import { type IdsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed } from "./own-ids.ts";
 
 const HOST: IdsHost = { isHostRoot: true, hasUserNamespaces: true, kernel: [6, 12], hasFuse: true };
 
@@ -24,6 +24,12 @@ describe("ids of a sandbox's own", () => {
     expect(
       whyNotServed({ root: "map-tree", served: [] }, { ...HOST, kernel: [5, 12], hasFuse: false }),
     ).toBeUndefined();
+  });
+
+  test("are of no use on a kernel that cannot close a tree of mounts", () => {
+    expect(whyNoSandbox([5, 12])).toBeUndefined();
+    expect(whyNoSandbox([6, 0])).toBeUndefined();
+    expect(whyNoSandbox([5, 11])).toBe("before Linux 5.12 a tree of mounts cannot be made nosuid and nodev");
   });
 
   test("are refused with the remedy where somebody chose them", () => {

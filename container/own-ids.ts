@@ -1,8 +1,8 @@
 /**
- * Whether a sandbox can have ids of its own on this host, and if not, why.
+ * Whether there can be a sandbox on this host, and whether with ids of its own; if not, why.
  *
  * Level `sandboxed` that somebody chose needs them, and is refused where they cannot be had. As the default it takes what there is:
- * without them a container keeps the ids of the user namespace that cloche is in, and has all else of the level. In a user
+ * level `oci` on a kernel that is too old for all of it; and without ids of its own a container keeps the ids of the user namespace that cloche is in, and has all else of the level. In a user
  * namespace of an ordinary user (rootless engines) that is what one expects, its root being nobody's already; on the host, where
  * root of the container is root, a warning says so.
  */
@@ -20,6 +20,9 @@ export interface IdsHost {
   kernel: readonly [number, number];
   hasFuse: boolean;
 }
+
+/** The first kernel that changes the attributes of a tree of mounts (mount_setattr(2)). */
+const CLOSES_TREES: readonly [number, number] = [5, 12];
 
 /** The first kernel that shifts the ids of FUSE, and so of whatever else is served by it (FUSE_ALLOW_IDMAP). */
 const SHIFTS_FUSE: readonly [number, number] = [6, 12];
@@ -43,6 +46,16 @@ function mayMakeUserNamespaces(): boolean {
   }
 }
 
+/** Why there can be no sandbox at all; undefined if there can. */
+export function whyNoSandbox(kernel: readonly [number, number]): string | undefined {
+  if (!isBefore(kernel, CLOSES_TREES)) return undefined;
+  return `before Linux ${CLOSES_TREES.join(".")} a tree of mounts cannot be made nosuid and nodev`;
+}
+
+function isBefore([major, minor]: readonly [number, number], since: readonly [number, number]): boolean {
+  return major < since[0] || (major === since[0] && minor < since[1]);
+}
+
 /** Why no sandbox can have ids of its own; undefined if it can. */
 export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): string | undefined {
   if (!isRoot) return "cloche is not root with the host's ids";
@@ -53,9 +66,8 @@ export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): st
 export function whyNotServed({ root, served }: Pick<Sandboxed, "root" | "served">, host: IdsHost): string | undefined {
   const field = root === "serve" ? "root.path" : served[0] === undefined ? undefined : `mounts[${served[0]}]`;
   if (field === undefined) return undefined;
-  const [major, minor] = host.kernel;
-  const isOld = major < SHIFTS_FUSE[0] || (major === SHIFTS_FUSE[0] && minor < SHIFTS_FUSE[1]);
-  if (isOld) return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
+  if (isBefore(host.kernel, SHIFTS_FUSE))
+    return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
   return host.hasFuse ? undefined : `${field}: the ids of its file system cannot be shifted without /dev/fuse`;
 }
 

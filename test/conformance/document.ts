@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EXCEPTIONS } from "./expected.ts";
 import recorded from "./peers.json" with { type: "json" };
+import { DIFFERENCES, RUN_RUNTIMETEST } from "./sandboxed.ts";
 
 /** Results of the peers, taken with the edition `peers`; `why` for what only some of them fail. */
 interface Peers {
@@ -20,8 +21,9 @@ const INTRODUCTION = `# Conformance
 
 <!-- Written by \`test/conformance/run --document\`. -->
 
-The validation programs of runtime-tools, one line each. "Clean" is exit code 0 and no \`not ok\`. \`npm run conformance\` runs
-them all, \`npm test\` compares every one with this page: a program that stops being clean, or becomes clean against it, fails.
+The validation programs of runtime-tools, one line each, at isolation level \`oci\`; what differs at level \`sandboxed\` is below. "Clean" is
+exit code 0 and no \`not ok\`. \`npm run conformance\` runs them all (\`CLOCHE_ISOLATION=oci\` for this table), \`npm test\` compares every one
+with this page at both levels: a program that stops being clean, or becomes clean against it, fails.
 
 Two commits are used (\`test/conformance/programs.ts\`): \`head\`, whose configs say ociVersion 1.3.0 and in which three programs
 compare pointers, and \`peers\`, the last one before that, on which the figures of runc, crun and runsc were taken.
@@ -57,7 +59,24 @@ export function renderDocument(): string {
     (program) => !EXCEPTIONS.some(({ programs, edition }) => edition === undefined && programs.includes(program)),
   );
   const totals = `| **clean, of ${rows.length}** | **${own.length}** | **${total("crun")}** | **${total("runc")}** | **${total("runsc")}** | |`;
-  return `${INTRODUCTION}\n${[header, "|---|---|---|---|---|---|", ...rows, totals].join("\n")}\n`;
+  return `${INTRODUCTION}\n${[header, "|---|---|---|---|---|---|", ...rows, totals].join("\n")}\n${sandboxedPart()}`;
+}
+
+const SANDBOXED = `
+## At isolation level \`sandboxed\`
+
+Which is the default. Everything that the programs look at is as at level \`oci\`, but for these lines; each of them must be there, and no
+other. Programs that are not clean at level \`oci\` are not clean here.
+
+`;
+
+/** The lines that are not ok at level `sandboxed`. */
+function sandboxedPart(): string {
+  const rows = DIFFERENCES.map(({ programs = RUN_RUNTIMETEST, lines, reason }) => {
+    const names = programs.length === RUN_RUNTIMETEST.length ? `${programs.length}: ${programs.join(", ")}` : programs;
+    return `| ${names} | ${lines.map((line) => `\`${line}\``).join(", ")} | ${reason} |`;
+  });
+  return `${SANDBOXED}${["| program | not ok | why |", "|---|---|---|", ...rows].join("\n")}\n`;
 }
 
 /** Writes the document. */

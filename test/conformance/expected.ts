@@ -104,7 +104,8 @@ export function exceptionFor(program: string, edition: Edition): Exception | und
   );
 }
 
-function kernelIsOlderThan(major: number, minor: number): boolean {
+/** Whether this host's kernel is. */
+export function kernelIsOlderThan(major: number, minor: number): boolean {
   const release = readFileSync("/proc/sys/kernel/osrelease", "utf8");
   const [hostMajor = 0, hostMinor = 0] = release.split(".").map((part) => Number.parseInt(part, 10));
   return hostMajor < major || (hostMajor === major && hostMinor < minor);

@@ -17,6 +17,7 @@ const TOLERATED: readonly Tolerated[] = [
     path: /\.lock$/,
     why: "the lock is free when its owner has ended",
   },
+  { program: "cloche", call: /^readlinkat$/, path: /\.id-ranges\//, why: "a range whose container is gone is swept" },
   { program: "cloche", call: /^statx$/, path: /\/cgroup\//, why: "what is reserved is needed only by delete --force" },
   { program: "cloche", call: /^readlink$/, path: /exe$/, why: "the engine knows another way to its executable" },
   { program: "cloche", call: /^openat$/, path: /\/(rootfs|root|fd\/\d+)$/, why: "without /etc/passwd HOME is /" },

@@ -54,7 +54,8 @@ for (const killed of [0, 0.05]) {
           reapOrphans();
           return runtime.leftovers().length === 0;
         });
-        expect(readdirSync(runtime.root)).toEqual([]);
+        // Filters are kept for the next container.
+        expect(readdirSync(runtime.root).filter((file) => file !== ".seccomp")).toEqual([]);
       }),
     TIMEOUT_MS,
   );
