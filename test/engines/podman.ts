@@ -41,6 +41,9 @@ export class Podman {
   static async make(nest: Nest, isRootless: boolean): Promise<Podman> {
     // podman's locks, of which no option says where they are.
     await nest.ok(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm"]);
+    // For slirp4netns; udev, which not every machine has, opens it to everybody.
+    const tun = nest.path("tun");
+    if (isRootless) await nest.ok(["sh", "-c", `mknod -m 666 ${tun} c 10 200 && mount --bind ${tun} /dev/net/tun`]);
     const podman = new Podman(nest, await OrdinaryUser.add(nest), isRootless);
     podman.configure("containers.conf", podman.engineConfig());
     const rootfs = makeRootfs(nest.makeDirectory("rootfs"));
