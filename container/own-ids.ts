@@ -63,8 +63,8 @@ export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): st
 }
 
 /** Why this one, whose files would have to be served, cannot; undefined if it can. */
-export function whyNotServed({ root, served }: Pick<Sandboxed, "root" | "served">, host: IdsHost): string | undefined {
-  const field = root === "serve" ? "root.path" : served[0] === undefined ? undefined : `mounts[${served[0]}]`;
+export function whyNotServed({ root, parts }: Pick<Sandboxed, "root" | "parts">, host: IdsHost): string | undefined {
+  const field = root === "serve" ? "root.path" : parts.find(({ ids }) => ids === "serve")?.field;
   if (field === undefined) return undefined;
   if (isBefore(host.kernel, SHIFTS_FUSE))
     return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
