@@ -10,7 +10,7 @@ import { serveTree } from "../helpers/served-tree.ts";
 const itServes = requires("root", "CAP_SYS_ADMIN", "fuse");
 
 /** `CLOCHE_RACES=600` fights for ten minutes. */
-const seconds = Number(process.env["CLOCHE_RACES"] ?? "20");
+const seconds = Number(process.env["CLOCHE_RACES"] ?? "30");
 
 async function fight(role: string, root: string): Promise<string> {
   const program = path.join(projectDirectory, "test/gofer/fighter.ts");
