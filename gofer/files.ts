@@ -33,6 +33,7 @@ import {
 } from "./host.ts";
 import {
   ENTRY,
+  FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
   FOPEN_NOFLUSH,
   FOPEN_PASSTHROUGH,
@@ -88,7 +89,9 @@ function replyOpen(gofer: Gofer, at: number, node: number, fd: number, flags: nu
   if (handle < 0) return handle;
   gofer.handles.add(handle);
   arena.u32[to] = handle;
-  arena.u32[to + 2] = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
+  // Below its cache the kernel cuts what is written at the ends of pages: of two that append, lines would come mixed.
+  const isLog = (flags & (O_ACCMODE | O_APPEND)) === (O_WRONLY | O_APPEND);
+  arena.u32[to + 2] = FOPEN_NOFLUSH | (isLog ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE);
   arena.i32[to + 3] = 0;
   return OPEN_OUT.BYTES;
 }

@@ -91,6 +91,7 @@ export const FATTR = {
 } as const;
 
 /** `open_flags` of struct fuse_open_out. */
+export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 export const FOPEN_NOFLUSH = 1 << 5;
 export const FOPEN_PASSTHROUGH = 1 << 7;

@@ -165,24 +165,6 @@ describe("many, deep and odd names", () => {
 });
 
 describe("sharing", () => {
-  itRunsPython("lines appended from both sides are all there, and whole", () => {
-    writeFileSync(served("log"), "");
-    python(
-      `import os, sys
-child = os.fork()
-name = sys.argv[1] if child == 0 else sys.argv[2]
-fd = os.open(name, os.O_WRONLY | os.O_APPEND)
-for i in range(5000): os.write(fd, (("a" if child == 0 else "b") * 30 + "\\n").encode())
-if child: os.wait()
-else: os._exit(0)`,
-      served("log"),
-      source("log"),
-    );
-    const lines = readFileSync(served("log"), "utf8").trim().split("\n");
-    expect(lines.length).toBe(10_000);
-    expect(lines.every((line) => /^(a{30}|b{30})$/.test(line))).toBe(true);
-  });
-
   itRunsPython("a shared mapping, reads and writes see each other at once, on both sides", () => {
     writeFileSync(served("map"), Buffer.alloc(8192));
     python(

@@ -15,6 +15,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -448,6 +449,30 @@ print(said)`;
       expect(said).toBe(
         String.raw`[b'mmap', b'pwrite', True, b'\x00\x00\x00\x00', b'two', b'anon', b'anon', b'anon', 0, b'mmap', b'\x00\x00', b'self']`,
       );
+    });
+  }
+});
+
+describe("appending", () => {
+  const script = `import os, sys
+child = os.fork()
+name = sys.argv[1] if child == 0 else sys.argv[2]
+fd = os.open(name, os.O_WRONLY | os.O_APPEND)
+for i in range(5000): os.write(fd, (("a" if child == 0 else "b") * 30 + "\\n").encode())
+if child: os.wait()
+else: os._exit(0)`;
+  for (const kind of kinds) {
+    itRunsPython(`from both sides loses no line and mixes none (${kind})`, () => {
+      const tree = trees.get(kind);
+      const logs = [tree?.mountPoint, tree?.source].map((directory) => path.join(directory ?? "", "log"));
+      const [served = "", source = ""] = logs;
+      writeFileSync(served, "");
+      expect(spawnSync("python3", ["-c", script, served, source], { encoding: "utf8" })).toMatchObject({ status: 0 });
+      for (const log of logs) {
+        const lines = readFileSync(log, "utf8").trim().split("\n");
+        const count = (pattern: RegExp) => lines.filter((line) => pattern.test(line)).length;
+        expect([lines.length, count(/^a{30}$/), count(/^b{30}$/)]).toEqual([10_000, 5_000, 5_000]);
+      }
     });
   }
 });
