@@ -54,10 +54,16 @@ function addon(): Addon {
   return loaded;
 }
 
-/** Makes system call `nr` and returns its result, or `-errno`. @throws TypeError for an argument that cannot be passed on. */
-export function sys(nr: number, ...args: SysArg[]): number {
-  return addon().sys(nr, ...args);
-}
+/**
+ * Makes system call `nr` and returns its result, or `-errno`. @throws TypeError for an argument that cannot be passed on.
+ *
+ * From the first call on this is the addon's own function: for the engine's interpreter a wrapper that takes any number of arguments
+ * and hands them on is as much work as the system call, and a gofer makes five for each request.
+ */
+export let sys: Addon["sys"] = (nr, ...args) => {
+  sys = addon().sys;
+  return sys(nr, ...args);
+};
 
 /**
  * Makes system calls one after the other with nothing of the engine's run between them; each is seven numbers, its own and its

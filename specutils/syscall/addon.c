@@ -90,15 +90,17 @@ static bool to_argument(napi_env env, napi_value value, struct strings *strings,
   bool lossless = false;
   void *data = NULL;
 
+  /* Nearly all are numbers: one question for those. Of what is no number it is refused, and nothing else happens. */
+  if (napi_get_value_double(env, value, &real) == napi_ok) {
+    /* Out of this range, or for NaN, the conversion would not be defined. */
+    if (!(real >= -0x1p63 && real < 0x1p63))
+      return false;
+    *out = (long)real;
+    return (double)*out == real;
+  }
   if (napi_typeof(env, value, &type) != napi_ok)
     return false;
   switch (type) {
-  case napi_number:
-    if (napi_get_value_double(env, value, &real) != napi_ok ||
-        napi_get_value_int64(env, value, &integer) != napi_ok || (double)integer != real)
-      return false;
-    *out = (long)integer;
-    return true;
   case napi_bigint:
     /* Bits are what counts: 2^63 and above are as good as the negative number of the same bits. */
     if (napi_get_value_bigint_int64(env, value, &integer, &lossless) != napi_ok)
