@@ -6,7 +6,7 @@
  * on another processor costs more than the whole request; the time is cut when it does not pay.
  */
 import { POLLIN } from "../specutils/syscall/constants.ts";
-import { NR, sys } from "../specutils/syscall.ts";
+import { NR, READ_LATER, READ_OTHER, readSoon, sys } from "../specutils/syscall.ts";
 import { AT, MAX_TRANSFER } from "./arena.ts";
 import type { Gofer } from "./gofer.ts";
 import { EAGAIN, EINTR, ENOENT } from "./host.ts";
@@ -14,6 +14,8 @@ import { closeTree } from "./tree.ts";
 
 /** Milliseconds; the longest time that is spent looking for the next request before sleeping. */
 const MAX_SPIN_MS = 0.05;
+/** Sleeps between two tries to look for requests, at most. */
+const MAX_SLEEPS = 64;
 /** After so many milliseconds without a request there is nothing to do. */
 const IDLE_MS = 500;
 /** After so many requests of a busy connection the others have their turn. */
@@ -69,6 +71,9 @@ export class Connections {
     const request = this.#request;
     let spinMs = MAX_SPIN_MS;
     let served = 0;
+    // Sleeps until it is tried again to look for requests, and how many it will be after the next time that it was in vain.
+    let sleepsLeft = 0;
+    let sleepsAfter = 1;
     connection: for (;;) {
       const tree = this.#active;
       if (tree === undefined) return;
@@ -80,40 +85,38 @@ export class Connections {
           this.#letOthersIn();
           continue connection;
         }
-        let length = sys(NR.read, fuseFd, request, REQUEST_BYTES);
-        if (length === -EAGAIN && spinMs > 0) {
-          let isOther = false;
-          const until = performance.now() + spinMs;
-          do {
-            sys(NR.sched_yield);
-            length = sys(NR.read, fuseFd, request, REQUEST_BYTES);
-            if (length === -EAGAIN && other !== undefined) {
-              length = sys(NR.read, otherFd, request, REQUEST_BYTES);
-              isOther = length !== -EAGAIN;
-            }
-          } while (length === -EAGAIN && performance.now() < until);
-          spinMs = length === -EAGAIN ? spinMs / 2 : Math.min(MAX_SPIN_MS, spinMs * 2);
-          // Looking is given up after it was in vain often enough.
-          if (spinMs < MAX_SPIN_MS / 64) spinMs = 0;
-          if (isOther && other !== undefined) {
+        const got =
+          spinMs > 0
+            ? readSoon(fuseFd, otherFd, request, REQUEST_BYTES, spinMs * 1e6)
+            : sys(NR.read, fuseFd, request, REQUEST_BYTES);
+        if (got > 0) {
+          served += 1;
+          if (spinMs > 0) sleepsAfter = 1;
+          if (got >= READ_LATER) spinMs = Math.min(MAX_SPIN_MS, spinMs * 2);
+          if (got % READ_LATER >= READ_OTHER && other !== undefined) {
             this.#activate(other);
-            if (length > 0) {
-              served += 1;
-              serve(other);
-            }
+            serve(other);
             continue connection;
           }
-        }
-        if (length > 0) {
-          served += 1;
           serve(tree);
-        } else if (length === -EAGAIN) {
+        } else if (got === -EAGAIN) {
+          // Looked in vain: it is tried again after a sleep, after two the next time, and so on. Where whoever asks is in another group
+          // of the scheduler and has the same processor, sched_yield(2) lets everybody run but them.
+          if (spinMs > 0) {
+            spinMs /= 2;
+            if (spinMs < MAX_SPIN_MS / 64) {
+              spinMs = 0;
+              sleepsLeft = sleepsAfter;
+              sleepsAfter = Math.min(MAX_SLEEPS, sleepsAfter * 2);
+            }
+          }
           if (!this.#sleep(served)) return;
           served = 0;
+          sleepsLeft -= 1;
           // Slept for nothing much: perhaps the next one comes at once.
-          if (spinMs === 0 && this.#idleMs === IDLE_MS) spinMs = MAX_SPIN_MS / 16;
+          if (spinMs === 0 && sleepsLeft <= 0 && this.#idleMs === IDLE_MS) spinMs = MAX_SPIN_MS / 16;
           continue connection;
-        } else if (length !== -EINTR && length !== -ENOENT) {
+        } else if (got !== -EINTR && got !== -ENOENT) {
           // ENODEV: its last mount is gone, or somebody ended the connection.
           this.#drop(tree);
           continue connection;
@@ -121,6 +124,7 @@ export class Connections {
       }
     }
   }
+
 
   #watch(trees: readonly Gofer[]): void {
     this.#trees = trees;

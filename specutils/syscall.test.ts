@@ -16,6 +16,9 @@ import {
   pidfdOpen,
   pidfdSendSignal,
   poll,
+  READ_LATER,
+  READ_OTHER,
+  readSoon,
   receiveMessage,
   sendMessage,
   setPassCredentials,
@@ -409,4 +412,51 @@ test("the same addon works under Node", () => {
     console.log(m.exports.sys(${NR.close}, 1000000), m.exports.errorName(2));`;
   const { stdout, stderr } = spawnSync("node", ["-e", program], { encoding: "utf8" });
   expect([stdout, stderr]).toEqual([`-${EBADF} ENOENT\n`, ""]);
+});
+
+describe("readSoon", () => {
+  const pipe = (): [number, number] => {
+    const fds = new Int32Array(new ArrayBuffer(8));
+    expect(sys(NR.pipe2, new Uint8Array(fds.buffer), fs.constants.O_NONBLOCK)).toBe(0);
+    return [fds[0] ?? -1, fds[1] ?? -1];
+  };
+  const buffer = new Uint8Array(new ArrayBuffer(64));
+  const address = Number(addressOf(buffer));
+  const closeAll = (...fds: number[]) => {
+    for (const fd of fds) sys(NR.close, fd);
+  };
+
+  test("reads what is there, says whose it is, and gives up after the time", () => {
+    const [[read, write], [otherRead, otherWrite]] = [pipe(), pipe()];
+    const text = new TextEncoder().encode("hello");
+    expect(readSoon(read, otherRead, address, 64, 0)).toBe(-os.constants.errno.EAGAIN);
+    const before = performance.now();
+    expect(readSoon(read, -1, address, 64, 2e6)).toBe(-os.constants.errno.EAGAIN);
+    expect(performance.now() - before).toBeGreaterThan(1.9);
+    sys(NR.write, write, text, 5);
+    expect(readSoon(read, otherRead, address, 64, 0)).toBe(5);
+    expect(new TextDecoder().decode(buffer.subarray(0, 5))).toBe("hello");
+    sys(NR.write, otherWrite, text, 4);
+    expect(readSoon(read, otherRead, address, 64, 0)).toBe(READ_OTHER + 4);
+    // An end is a length of 0; what is wrong with the other one is not told.
+    expect(readSoon(read, 9999, address, 64, 0)).toBe(-os.constants.errno.EAGAIN);
+    expect(readSoon(9999, read, address, 64, 0)).toBe(-os.constants.errno.EBADF);
+    closeAll(write, otherWrite);
+    expect(readSoon(read, otherRead, address, 64, 0)).toBe(0);
+    closeAll(read, otherRead);
+  });
+
+  test("says whether it had to look for it", async () => {
+    const [read, write] = pipe();
+    const writer = Bun.spawn(["sh", "-c", "sleep 0.05; printf x >&3"], {
+      stdio: ["ignore", "ignore", "ignore", write],
+    });
+    expect(readSoon(read, -1, address, 64, 10e9)).toBe(READ_LATER + 1);
+    expect(await writer.exited).toBe(0);
+    closeAll(read, write);
+  });
+
+  test("refuses what is not a number", () => {
+    expect(() => readSoon(0, 0, 0, 0, "x" as unknown as number)).toThrow(TypeError);
+  });
 });

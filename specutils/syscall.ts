@@ -19,6 +19,7 @@ export type SysArg = number | bigint | Uint8Array | string | null;
 interface Addon {
   sys(nr: number, ...args: SysArg[]): number;
   sysRow(calls: BigInt64Array): number;
+  readSoon(fd: number, other: number, address: number, size: number, nanoseconds: number): number;
   addressOf(bytes: Uint8Array): bigint;
   errorName(errno: number): string;
   errorText(errno: number): string;
@@ -63,6 +64,19 @@ function addon(): Addon {
 export let sys: Addon["sys"] = (nr, ...args) => {
   sys = addon().sys;
   return sys(nr, ...args);
+};
+
+/** Added to the length by {@link readSoon}: it is the other descriptor's; it was not there at once. */
+export const READ_OTHER = 2 ** 32;
+export const READ_LATER = 2 ** 33;
+
+/**
+ * sched_yield(2), then read(2) of a descriptor that does not block or, if there is nothing to read, of another one (-1 for none); again
+ * and again for so many nanoseconds. Returns the length (and what is above), or `-errno` of the first.
+ */
+export let readSoon: Addon["readSoon"] = (...args) => {
+  readSoon = addon().readSoon;
+  return readSoon(...args);
 };
 
 /**

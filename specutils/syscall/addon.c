@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <node_api.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_SYSCALL_ARGS = 6, STRING_SPACE = 4096, MAX_CHILD_FDS = 64, MAX_SIGNAL = 64 };
@@ -171,6 +173,52 @@ static napi_value sys_row(napi_env env, napi_callback_info info) {
   for (const int64_t *call = data; call != end; call += CALL_WORDS)
     result = syscall((long)call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
   return number(env, result == -1 ? -errno : result);
+}
+
+/* The nanoseconds of the monotonic clock. */
+static int64_t now(void) {
+  struct timespec time = { 0 };
+  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/*
+ * readSoon(fd, other, address, size, nanoseconds): sched_yield(2), then read(2) of a non-blocking descriptor, and of another one (-1
+ * for none) if there is nothing to be read; the same again and again for as long as was asked. The result is read's or -errno of
+ * the first; to a length are added READ_OTHER if it is the other one's and READ_LATER if it was not there at once. One call, as each costs
+ * the engine's interpreter more than the read.
+ */
+static const int64_t READ_OTHER = 1LL << 32, READ_LATER = 1LL << 33;
+
+static napi_value read_soon(napi_env env, napi_callback_info info) {
+  enum { FD, OTHER, ADDRESS, SIZE, NANOSECONDS, COUNT };
+  napi_value values[COUNT];
+  int64_t arg[COUNT];
+  size_t count = COUNT;
+  int64_t until = 0;
+
+  if (napi_get_cb_info(env, info, &count, values, NULL, NULL) != napi_ok || count != COUNT)
+    return type_error(env, "readSoon: five arguments are wanted");
+  for (size_t i = 0; i < COUNT; i++)
+    if (napi_get_value_int64(env, values[i], &arg[i]) != napi_ok)
+      return type_error(env, "readSoon: an argument is an integer");
+  for (bool is_later = false;; is_later = true) {
+    const int fds[2] = { (int)arg[FD], (int)arg[OTHER] };
+    (void)sched_yield();
+    for (int which = 0; which < 2 && fds[which] >= 0; which++) {
+      const ssize_t length = read(fds[which], (void *)(uintptr_t)arg[ADDRESS], (size_t)arg[SIZE]);
+      if (length >= 0)
+        return number(env, length + (which == 1 ? READ_OTHER : 0) + (is_later ? READ_LATER : 0));
+      /* What is wrong with the other one shows when that one is read. */
+      if (errno != EAGAIN && which == 0)
+        return number(env, -errno);
+    }
+    const int64_t time = now();
+    if (until == 0)
+      until = time + arg[NANOSECONDS];
+    if (time >= until)
+      return number(env, -EAGAIN);
+  }
 }
 
 static napi_value address_of(napi_env env, napi_callback_info info) {
@@ -588,6 +636,7 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
     { "sys", NULL, sys, NULL, NULL, NULL, napi_enumerable, NULL },
     { "sysRow", NULL, sys_row, NULL, NULL, NULL, napi_enumerable, NULL },
+    { "readSoon", NULL, read_soon, NULL, NULL, NULL, napi_enumerable, NULL },
     { "addressOf", NULL, address_of, NULL, NULL, NULL, napi_enumerable, NULL },
     { "errorName", NULL, error_name, NULL, NULL, NULL, napi_enumerable, NULL },
     { "errorText", NULL, error_text, NULL, NULL, NULL, napi_enumerable, NULL },
