@@ -3,7 +3,7 @@
  *
  * In full it prints the table and which budgets hold, writes docs/bench/, and fails if a budget is missed. With `--short`, for
  * CI, it times single commands only, and fails if one has become slower against the peers by more than a quarter than
- * docs/bench/bench.json says; never because of absolute times. scripts/bench starts it in namespaces of its own.
+ * docs/bench/bench.json says; never because of absolute times. With `--files` it measures files instead (gofer.ts). scripts/bench starts it in namespaces of its own.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -26,6 +26,7 @@ import { missing } from "../helpers/requires.ts";
 import { projectDirectory } from "../helpers/runtime-path.ts";
 import { isMissed, verdictsOf } from "./budgets.ts";
 import { measureDocker } from "./docker.ts";
+import { filesTable, filesVerdicts, measureFiles } from "./gofer.ts";
 import { measureIdle } from "./idle.ts";
 import { type Bundles, measureLifecycle } from "./lifecycle.ts";
 import { smallestMemoryLimit } from "./memory-limit.ts";
@@ -44,6 +45,9 @@ const FEW_IDLE: Readonly<Record<string, number>> = { runsc: 20, served: 20, sand
 const { values: flags } = parseArgs({
   options: {
     short: { type: "boolean", default: false },
+    files: { type: "boolean", default: false },
+    work: { type: "string", default: "" },
+    audited: { type: "boolean", default: false },
     rounds: { type: "string" },
     idle: { type: "string", default: "1000" },
     parallel: { type: "string", default: "100" },
@@ -59,7 +63,7 @@ const stateRoots = path.join(directory, "state");
 mkdirSync(stateRoots);
 execFileSync("mount", ["-t", "tmpfs", "tmpfs", stateRoots]);
 try {
-  process.exitCode = flags.short ? short() : await full();
+  process.exitCode = flags.short ? short() : flags.files ? await files() : await full();
 } finally {
   execFileSync("umount", ["--lazy", stateRoots]);
   rmSync(directory, { recursive: true, force: true });
@@ -127,6 +131,19 @@ async function full(): Promise<number> {
     writeFileSync(path.join(recordDirectory, "bench.json"), `${JSON.stringify(result, null, 2)}\n`);
     writeFileSync(path.join(recordDirectory, "bench.svg"), plotOf(result));
     console.log("written: docs/bench/bench.json, docs/bench/bench.svg");
+  }
+  return verdicts.some(isMissed) ? 1 : 0;
+}
+
+/** What files cost in containers, into a record of its own. */
+async function files(): Promise<number> {
+  const result = await measureFiles(Number(flags.rounds ?? 10), flags.work, flags.audited);
+  const verdicts = filesVerdicts(result);
+  console.log(`${filesTable(result)}\n${verdictTable(verdicts)}`);
+  if (!flags["no-write"]) {
+    mkdirSync(recordDirectory, { recursive: true });
+    writeFileSync(path.join(recordDirectory, "gofer.json"), `${JSON.stringify(result, null, 2)}\n`);
+    console.log("written: docs/bench/gofer.json");
   }
   return verdicts.some(isMissed) ? 1 : 0;
 }

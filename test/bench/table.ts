@@ -58,7 +58,7 @@ export function verdictTable(verdicts: readonly Verdict[]): string {
 }
 
 /** The machine, in a line or two. */
-export function factsOf({ date, machine }: Result): string {
+export function factsOf({ date, machine }: Pick<Result, "date" | "machine">): string {
   const { processor, cpus, memoryGiB, kernel, cgroups, load, commit, runtimes } = machine;
   return [
     `${date}, commit ${commit}: ${cpus} x ${processor}, ${memoryGiB} GiB, Linux ${kernel}, cgroup ${cgroups}, load per CPU ${load}`,
@@ -70,7 +70,8 @@ export function milliseconds(value: number): string {
   return value < 100 ? value.toFixed(1) : value.toFixed(0);
 }
 
-function align(rows: readonly (readonly string[])[]): string[] {
+/** Columns, of which all but the first are flush right. */
+export function align(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_cell, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
   return rows.map((row) =>
     row
