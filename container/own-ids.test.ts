@@ -14,15 +14,15 @@ describe("ids of a sandbox's own", () => {
   });
 
   test("are not there where files would have to be served and the kernel cannot shift them", () => {
-    const served = { root: "serve", served: [] } as const;
+    const served = { root: "serve", parts: [] } as const;
     const old = "before Linux 6.12 the ids of its file system cannot be shifted";
     expect(whyNotServed(served, HOST)).toBeUndefined();
     expect(whyNotServed(served, { ...HOST, kernel: [7, 0] })).toBeUndefined();
     expect(whyNotServed(served, { ...HOST, kernel: [6, 11] })).toBe(`root.path: ${old}`);
-    expect(whyNotServed({ root: "map", served: [3] }, { ...HOST, kernel: [5, 19] })).toBe(`mounts[3]: ${old}`);
+    expect(whyNotServed({ root: "map", parts: [{ of: 3, below: "", source: "/data", ids: "serve", field: "mounts[3]" }] }, { ...HOST, kernel: [5, 19] })).toBe(`mounts[3]: ${old}`);
     expect(whyNotServed(served, { ...HOST, hasFuse: false })).toContain("without /dev/fuse");
     expect(
-      whyNotServed({ root: "map-tree", served: [] }, { ...HOST, kernel: [5, 12], hasFuse: false }),
+      whyNotServed({ root: "map-tree", parts: [] }, { ...HOST, kernel: [5, 12], hasFuse: false }),
     ).toBeUndefined();
   });
 

@@ -40,15 +40,13 @@ export class Shell {
   #answer: ((line: string | undefined) => void) | undefined;
 
   /**
-   * @param top where the bench keeps its files; `data` in it is shared, `work-NAME` is made
+   * @param top where the bench keeps its files; `data` in it is shared, `work/NAME` is made
    * @param cpu on which all of it runs
    */
   constructor({ name, runtime }: Place, top: string, cpu: number) {
     this.name = name;
-    const work = path.join(top, `work-${name}`);
+    const work = path.join(top, "work", name);
     mkdirSync(work, { recursive: true });
-    // What is made in it lies far apart (ext4's +T); other file systems need no such thing.
-    spawnSync("chattr", ["+T", work]);
     const variables = { PATH: "/usr/bin:/bin", HOME: top, D: path.join(top, "data"), TOP: work, LC_ALL: "C" };
     const shell = ["/bin/bash", "-c", LOOP];
     const stateRoot = path.join(top, `state-${name}`);
@@ -108,6 +106,12 @@ export class Shell {
 function bundleOf(top: string, name: string, args: string[], variables: Record<string, string>): string {
   return makeBundle(path.join(top, `bundle-${name}`), (spec) => {
     spec.root = { path: path.join(top, "root"), readonly: false };
+    spec.mounts.push({
+      destination: path.join(top, "work"),
+      type: "bind",
+      source: path.join(top, "work"),
+      options: ["bind", "rw"],
+    });
     spec.process.args = args;
     spec.process.env = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
     spec.process.capabilities = { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES };

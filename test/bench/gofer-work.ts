@@ -1,7 +1,6 @@
 /**
- * What the bench of files runs, and its budgets: shell commands, on `$D`, which all share, and `$W`, each one's own and empty. `$W` is
- * another directory for each run, whose name is drawn: ext4 places directories by their names, and looks long for an inode that was not
- * in use a minute ago where many were removed, if it has no journal.
+ * What the bench of files runs, and its budgets: shell commands, on `$D`, which all share, and `$W`, each one's own and empty, in memory: what
+ * a disk's file system does with it at leisure would be measured with whoever comes next.
  */
 
 export interface Work {

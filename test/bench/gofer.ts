@@ -37,10 +37,11 @@ export interface FilesResult {
 export async function measureFiles(rounds: number, only: string, isAudited: boolean): Promise<FilesResult> {
   const top = mkdtempSync("/var/tmp/cloche-bench-files-");
   const root = path.join(top, "root");
-  for (const name of ["root", "data"]) mkdirSync(path.join(top, name));
+  for (const name of ["root", "data", "work"]) mkdirSync(path.join(top, name));
   if (statSync(top).dev !== statSync("/").dev)
     throw new Error("/var/tmp must be on the file system of the root directory");
   mount("/", root, null, MS_BIND, null);
+  mount("tmpfs", path.join(top, "work"), "tmpfs", 0, null);
   makeGroup();
   try {
     const env = { ...process.env, D: path.join(top, "data"), FIXTURES: path.join(projectDirectory, "test/fixtures") };
@@ -53,7 +54,7 @@ export async function measureFiles(rounds: number, only: string, isAudited: bool
     return { date: new Date().toISOString().slice(0, 16), machine, times };
   } finally {
     removeGroup();
-    umount(root, MNT_DETACH);
+    for (const name of ["root", "work"]) umount(path.join(top, name), MNT_DETACH);
     rmSync(top, { recursive: true });
   }
 }
