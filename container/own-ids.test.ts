@@ -19,11 +19,14 @@ describe("ids of a sandbox's own", () => {
     expect(whyNotServed(served, HOST)).toBeUndefined();
     expect(whyNotServed(served, { ...HOST, kernel: [7, 0] })).toBeUndefined();
     expect(whyNotServed(served, { ...HOST, kernel: [6, 11] })).toBe(`root.path: ${old}`);
-    expect(whyNotServed({ root: "map", parts: [{ of: 3, below: "", source: "/data", ids: "serve", field: "mounts[3]" }] }, { ...HOST, kernel: [5, 19] })).toBe(`mounts[3]: ${old}`);
-    expect(whyNotServed(served, { ...HOST, hasFuse: false })).toContain("without /dev/fuse");
     expect(
-      whyNotServed({ root: "map-tree", parts: [] }, { ...HOST, kernel: [5, 12], hasFuse: false }),
-    ).toBeUndefined();
+      whyNotServed(
+        { root: "map", parts: [{ of: 3, below: "", source: "/data", ids: "serve", field: "mounts[3]" }] },
+        { ...HOST, kernel: [5, 19] },
+      ),
+    ).toBe(`mounts[3]: ${old}`);
+    expect(whyNotServed(served, { ...HOST, hasFuse: false })).toContain("without /dev/fuse");
+    expect(whyNotServed({ root: "map-tree", parts: [] }, { ...HOST, kernel: [5, 12], hasFuse: false })).toBeUndefined();
   });
 
   test("are of no use on a kernel that cannot close a tree of mounts", () => {

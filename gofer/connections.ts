@@ -125,7 +125,6 @@ export class Connections {
     }
   }
 
-
   #watch(trees: readonly Gofer[]): void {
     this.#trees = trees;
     [this.#active, this.#before] = trees;
