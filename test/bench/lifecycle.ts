@@ -55,10 +55,8 @@ export function measureLifecycle(peers: readonly Peer[], rounds: number, bundles
     const lives = new Map<string, Taken>();
     for (const [name, args] of STEPS) {
       if (name === FILTERED_RUN && bundles.filtered === undefined) continue;
-      for (const index of peers.keys()) {
-        // Who comes first changes, as it may find caches colder than those after it.
-        const peer = peers[(index + Math.max(round, 0)) % peers.length];
-        if (peer === undefined) continue;
+      // In any order: who comes after one that is alike finds caches warm, and after a large one cold.
+      for (const peer of shuffled(peers)) {
         const taken = measure(peer, args(`bench-${peer.name}-${round + WARM_UP_ROUNDS}`, bundles));
         if (round < 0) continue;
         note(name, peer.name, taken);
@@ -71,4 +69,11 @@ export function measureLifecycle(peers: readonly Peer[], rounds: number, bundles
     for (const [who, taken] of lives) note("life", who, taken);
   }
   return { times, cpu };
+}
+
+function shuffled<T>(items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, at: Math.random() }))
+    .sort((one, other) => one.at - other.at)
+    .map(({ item }) => item);
 }
