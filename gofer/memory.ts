@@ -1,7 +1,7 @@
 /**
  * Giving memory back when there is nothing to do. What an idle gofer keeps of its own is budgeted (test/gofer/memory.test.ts).
  *
- * The engine collects when 8 MiB of garbage have come together (specutils/syscall/addon.c), and after enough was done it is made to; a
+ * The engine collects when 8 MiB of garbage have come together (specutils/syscall/engine.c), and after enough was done it is made to; a
  * gofer that has done little would only be larger after that. Of many files the kernel is asked to forget those that nobody uses.
  * And the engine's code, which was mapped at the start, is unmapped: it stays in the page cache, from where what is
  * needed is mapped again, at the price of some 50 µs for the first request.

@@ -2,7 +2,7 @@
  * Finishes the executable that `bun build --compile` has made. Usage: link-executable.ts EXECUTABLE LIBRARY
  *
  * 1. Has it load LIBRARY, which lies beside it, at its start: a DT_NEEDED entry (elf(5), ld.so(8)). cloche's addon has to say
- *    something before the JavaScript engine reads its options (specutils/syscall/addon.c). patchelf does not get along with
+ *    something before the JavaScript engine reads its options (specutils/syscall/engine.c). patchelf does not get along with
  *    such a file: there is no room for another entry. So DT_HASH, which nobody reads where there is a DT_GNU_HASH, becomes
  *    the entry, and the name goes into the padding between two segments.
  * 2. Places its segments in the file so that the kernel can map them in large pages: where a segment is to be in memory and
