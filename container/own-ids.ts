@@ -2,9 +2,9 @@
  * Whether there can be a sandbox on this host, and whether with ids of its own; if not, why.
  *
  * Level `sandboxed` that somebody chose needs them, and is refused where they cannot be had. As the default it takes what there is:
- * level `oci` on a kernel that is too old for all of it; and without ids of its own a container keeps the ids of the user namespace that cloche is in, and has all else of the level. In a user
- * namespace of an ordinary user (rootless engines) that is what one expects, its root being nobody's already; on the host, where
- * root of the container is root, a warning says so.
+ * level `oci` on a kernel that is too old for all of it; and without ids of its own a container keeps the ids of the user namespace
+ * that cloche is in, and has all else of the level. In a user namespace of an ordinary user (rootless engines) that is what one
+ * expects, its root being nobody's already; on the host, where root of the container is root, a warning says so.
  */
 import { existsSync, readFileSync } from "node:fs";
 import type { Sandboxed } from "../sandbox/isolation/spec.ts";
@@ -40,7 +40,7 @@ export function idsHost(kernel: readonly [number, number]): IdsHost {
 /** Hardening guides set it to 0 (namespaces(7)). */
 function mayMakeUserNamespaces(): boolean {
   try {
-    return readFileSync("/proc/sys/user/max_user_namespaces", "latin1").trim() !== "0";
+    return readFileSync("/proc/sys/user/max_user_namespaces", "utf8").trim() !== "0";
   } catch {
     return true; // a part of /proc that was not mounted: making one says whether it is possible
   }
