@@ -74,14 +74,17 @@ export class Connections {
     // Sleeps until it is tried again to look for requests, and how many it will be after the next time that it was in vain.
     let sleepsLeft = 0;
     let sleepsAfter = 1;
+    // Requests since others were let in, of whichever connection: two that are busy in turns let nobody else in by themselves.
+    let turns = 0;
     connection: for (;;) {
       const tree = this.#active;
       if (tree === undefined) return;
       const { fuseFd } = tree;
       const other = this.#before;
       const otherFd = other?.fuseFd ?? -1;
-      for (let turns = 0; ; ) {
+      for (;;) {
         if (other !== undefined && ++turns > TURNS) {
+          turns = 0;
           this.#letOthersIn();
           continue connection;
         }
@@ -160,7 +163,7 @@ export class Connections {
 
   /** Without this, two connections that are always busy would let no other come to its turn. */
   #letOthersIn(): void {
-    if (this.#poll(this.#noTimeout) > 0) this.#activateNext();
+    if (this.#poll(this.#noTimeout) > 0) this.#activateNext([this.#active, this.#before]);
   }
 
   #poll(timeout: Uint8Array): number {
@@ -171,14 +174,14 @@ export class Connections {
     return (this.#polled[index * 2 + 1] ?? 0) >>> 16 !== 0;
   }
 
-  /** Of those that are ready, the first behind the one that is active now, which comes last. */
-  #activateNext(): void {
+  /** Of those that are ready, the first behind the one that is active now, which comes last. @param without these */
+  #activateNext(without: readonly (Gofer | undefined)[] = []): void {
     const trees = this.#trees;
     const from = this.#active === undefined ? 0 : trees.indexOf(this.#active) + 1;
     for (let offset = 0; offset < trees.length; offset++) {
       const index = (from + offset) % trees.length;
       const tree = trees[index];
-      if (tree === undefined || !this.#happened(index)) continue;
+      if (tree === undefined || !this.#happened(index) || without.includes(tree)) continue;
       this.#activate(tree);
       return;
     }

@@ -140,8 +140,12 @@ describe("stress-ng, one of each at once", () => {
     );
   }
 
+  /** dirdeep is over before its time when it has made as many directories as it may. */
   function complaints(output: string): string[] {
-    return output.split("\n").filter((line) => /stress-ng: (fail|error|warn)|skipp|terminated/.test(line));
+    return output
+      .split("\n")
+      .filter((line) => /stress-ng: (fail|error|warn)|skipp|terminated/.test(line))
+      .filter((line) => !/dirdeep: WARNING: finished prematurely/.test(line));
   }
 });
 
@@ -175,6 +179,7 @@ sql() { sqlite3 -batch -bail -cmd '.timeout 60000' bank.db "$@"; }
 sql "PRAGMA journal_mode=${mode}; CREATE TABLE note(id INTEGER PRIMARY KEY, text TEXT); INSERT INTO note(text) VALUES ('kept');"
 mkfifo in
 for turn in $(seq $((5 * TIMES))); do
+  rm -f out; touch out
   sqlite3 -batch bank.db < in > out & writer=$!
   exec 3> in
   echo "PRAGMA cache_size=1; BEGIN IMMEDIATE; UPDATE note SET text = 'lost'; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)

@@ -21,7 +21,13 @@ async function withTrees(served: ServedTrees, body: (points: string[]) => Promis
 }
 
 function openFiles(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
 }
 
 it("trees: each shows its own files, and what one is told does not hold for the others", () =>
