@@ -1,8 +1,8 @@
 /**
  * Makes a container, for `create` and `run`: everything up to the point where its program would run.
  *
- * In order: check and plan; write the record down; start the helper; make the cgroup; answer the helper (mappings, hooks,
- * terminal); write down that the container is created or, for `run`, that it runs. Whatever fails undoes what came before, and only that.
+ * In order: check and plan; write the record down; start the helper; answer it (cgroup, mappings, hooks, terminal); write
+ * down that the container is created or, for `run`, that it runs. Whatever fails undoes what came before, and only that.
  */
 import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
@@ -144,8 +144,6 @@ class Making {
     // First, and so undone after the processes that are in it have ended.
     this.#undo.push(() => this.#removeCgroup());
     const launched = await this.#launch();
-    // Not when the helper asks for it: until then it has other things to do, and so the two work at the same time.
-    if (this.#prepared.cgroup.driver !== "systemd") await this.#createCgroup();
     const hookOutput = () => this.#hooks.output();
     const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
     this.#hooks.close();
@@ -271,7 +269,7 @@ class Making {
         await writeMappings(pid, this.#prepared.spec.linux);
         return undefined;
       },
-      [SYNC.CGROUP]: () => this.#enterCgroup(),
+      [SYNC.CGROUP]: () => this.#makeCgroup(),
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
@@ -296,10 +294,11 @@ class Making {
     };
   }
 
-  /** What the container process needs to enter its cgroup, unless it is systemd that makes that: it wants the process first. */
-  #enterCgroup(): SyncReply | undefined {
-    const { cgroup, ownUserNamespace } = this.#record;
-    return cgroup === undefined ? undefined : cgroupReply(cgroup, ownUserNamespace);
+  /** Makes the cgroup, unless it is systemd that makes it: that wants the process first. */
+  async #makeCgroup(): Promise<SyncReply | undefined> {
+    if (this.#prepared.cgroup.driver === "systemd") return undefined;
+    const ref = await this.#createCgroup();
+    return cgroupReply(ref, this.#record.ownUserNamespace);
   }
 
   /** Makes the cgroup and notes it under the lock: a container that was deleted meanwhile makes none, which nobody would find. */
