@@ -5,10 +5,9 @@
  *    something before the JavaScript engine reads its options (specutils/syscall/engine.c). patchelf does not get along with
  *    such a file: there is no room for another entry. So DT_HASH, which nobody reads where there is a DT_GNU_HASH, becomes
  *    the entry, and the name goes into the padding between two segments.
- * 2. Places its segments in the file so that the kernel can map them in large pages: where a segment is to be in memory and
- *    where it is in the file differ by a multiple of 2 MiB then.
- * 3. Writes it in one piece, for which file systems use large folios: mapping these takes a fifth less of a whole short call
- *    than mapping page after page (docs/PERFORMANCE.md).
+ * 2. Writes it in one piece, for which file systems use large folios: mapping these takes a fifth less of a whole short call
+ *    than mapping page after page (docs/PERFORMANCE.md). The code is not placed so that it could be mapped 2 MiB at a time: Linux
+ *    5.10 then makes such pages of it while it is executed, and has hung in that (READ_ONLY_THP_FOR_FS).
  */
 
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
@@ -16,33 +15,25 @@ import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 // <elf.h>, 64 bit, little endian.
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
-const PF_W = 2;
 const DT = { NEEDED: 1n, HASH: 4n, STRTAB: 5n, STRSZ: 10n, GNU_HASH: 0x6ffffef5n } as const;
 const PROGRAM_HEADER_BYTES = 56;
-const SECTION_HEADER_BYTES = 64;
 const ENTRY_BYTES = 16;
-/** At fixed addresses, as Bun is built for x86-64. */
-const ET_EXEC = 2;
-/** Where the file's header has its type, and where and how many the headers of segments and sections are. */
-const E = { TYPE: 16, PHOFF: 32, SHOFF: 40, PHNUM: 56, SHNUM: 60 } as const;
-/** In a program header, and where a section header has its offset in the file. */
-const P = { FLAGS: 4, OFFSET: 8, VADDR: 16, FILESZ: 32, MEMSZ: 40 } as const;
-const SH_OFFSET = 24;
-
-const LARGE_PAGE = 2 ** 21;
+/** Where the file's header has where and how many the headers of segments are. */
+const E = { PHOFF: 32, PHNUM: 56 } as const;
+/** In a program header. */
+const P = { OFFSET: 8, VADDR: 16, FILESZ: 32, MEMSZ: 40 } as const;
 
 interface Segment {
   /** Where its program header is in the file. */
   header: number;
   type: number;
-  isWritable: boolean;
   offset: number;
   address: number;
   size: number;
 }
 
 const [executable = "", library = ""] = process.argv.slice(2);
-const finished = align(addLibrary(readFileSync(executable), `$ORIGIN/${library}\0`));
+const finished = addLibrary(readFileSync(executable), `$ORIGIN/${library}\0`);
 // A new file, since the pages of the old one are small; and no writeFileSync, which asks for the space before.
 rmSync(executable);
 const fd = openSync(executable, "wx", 0o755);
@@ -68,7 +59,6 @@ function segmentsOf(view: DataView): Segment[] {
     return {
       header,
       type: view.getUint32(header, true),
-      isWritable: (view.getUint32(header + P.FLAGS, true) & PF_W) !== 0,
       offset: place(view, header + P.OFFSET),
       address: place(view, header + P.VADDR),
       size: place(view, header + P.FILESZ),
@@ -119,40 +109,4 @@ function addLibrary(file: Uint8Array, nameText: string): Uint8Array {
   view.setBigUint64(entry(DT.HASH).at, DT.NEEDED, true);
   view.setBigUint64(entry(DT.HASH).at + 8, nameOffset, true);
   return file;
-}
-
-/** The same file with space before segments, so that each can be mapped in large pages; as it is where the kernel chooses addresses. */
-function align(file: Uint8Array): Uint8Array {
-  const view = viewOf(file);
-  if (view.getUint16(E.TYPE, true) !== ET_EXEC) return file;
-  const gaps: { at: number; bytes: number }[] = [];
-  let shift = 0;
-  for (const { offset, address, isWritable } of loadedOf(segmentsOf(view))) {
-    // Pages that are written to are copied one by one, and what a large page maps beside them would count as the process's own.
-    if (isWritable) continue;
-    const bytes = (((address - offset - shift) % LARGE_PAGE) + LARGE_PAGE) % LARGE_PAGE;
-    if (bytes === 0) continue;
-    gaps.push({ at: offset, bytes });
-    shift += bytes;
-  }
-  const headersEnd = place(view, E.PHOFF) + view.getUint16(E.PHNUM, true) * PROGRAM_HEADER_BYTES;
-  if (headersEnd > (gaps[0]?.at ?? file.length)) throw new Error("headers of segments lie behind the first of them");
-  const moved = (offset: number) => gaps.reduce((sum, { at, bytes }) => (at <= offset ? sum + bytes : sum), offset);
-
-  const result = new Uint8Array(file.length + shift);
-  let from = 0;
-  for (const { at } of [...gaps, { at: file.length }]) {
-    result.set(file.subarray(from, at), moved(from));
-    from = at;
-  }
-  const target = viewOf(result);
-  const move = (at: number) => target.setBigUint64(at, BigInt(moved(place(target, at))), true);
-  // The headers of segments lie before the first gap, those of sections behind the last.
-  for (const { header } of segmentsOf(target)) move(header + P.OFFSET);
-  move(E.SHOFF);
-  const sections = place(target, E.SHOFF);
-  for (let index = 0; index < target.getUint16(E.SHNUM, true); index++) {
-    move(sections + index * SECTION_HEADER_BYTES + SH_OFFSET);
-  }
-  return result;
 }

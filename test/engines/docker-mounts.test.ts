@@ -195,7 +195,7 @@ same("a whole directory of devices: --device of a directory", async (side) => {
 
 same("-w: below a volume that hides the image's directory", async (side) => {
   const at = hostDirectory(side);
-  return await side.sh("pwd; ls; stat -c %u .", `-v=${at}:/work`, "-w", "/work/new/dir");
+  return await side.sh("pwd; ls; stat -c %u .", `-v=${at}:/place`, "-w", "/place/new/dir");
 });
 
 same("a hundred volumes", async (side) => {

@@ -55,12 +55,11 @@ it("cloche: loads its addon at its start, from beside itself and nowhere else", 
   expect(readElf("cloche", "--dynamic")).not.toMatch(/\((RPATH|RUNPATH)\)/);
 });
 
-it("cloche: at fixed addresses, its segments that are not written to can be mapped in large pages", () => {
-  if (process.arch === "x64") expect(readElf("cloche", "--file-header")).toMatch(/Type:\s+EXEC /);
-  const loads = readElf("cloche", "--program-headers").matchAll(/ LOAD +0x(\w+) 0x(\w+)(?: 0x\w+){3} R (?: |E)/g);
-  const apart = [...loads].map(
+it("cloche: its code lies where Linux 5.10 makes no large pages of it, in which that has hung", () => {
+  const loads = [...readElf("cloche", "--program-headers").matchAll(/ LOAD +0x(\w+) 0x(\w+)(?: 0x\w+){3} R E/g)];
+  const apart = loads.map(
     ([, offset = "", address = ""]) => Number.parseInt(address, 16) - Number.parseInt(offset, 16),
   );
-  expect(apart.length).toBeGreaterThanOrEqual(2);
-  expect(apart.map((bytes) => bytes % 2 ** 21)).toEqual(apart.map(() => 0));
+  expect(apart.length).toBe(1);
+  expect(apart.filter((bytes) => bytes % 2 ** 21 === 0)).toEqual([]);
 });
