@@ -18,6 +18,17 @@ function run(script: string, options: Partial<MachineOptions> = {}) {
   return runInMachine({ command: ["sh", "-c", script], cwd: PROJECT, ...options });
 }
 
+/** Linux 5.10 has hung in emulated machines of two processors, with one or both of them in the kernel, whatever ran: then again. */
+async function runUnlessKernelHangs(script: string, options: Partial<MachineOptions>) {
+  for (let triesLeft = 2; ; triesLeft--) {
+    try {
+      return await run(script, options);
+    } catch (error) {
+      if (triesLeft === 0 || !String(error).includes("soft lockup")) throw error;
+    }
+  }
+}
+
 test(
   "vm: returns output, errors and exit code of the command",
   async () => {
@@ -62,11 +73,11 @@ test(
     buildPrograms("peers"); // The guest has no compiler.
     const programs = EXCEPTIONS.flatMap((exception) => (exception.isInVm ? exception.programs : []));
     const flags = `--edition peers --timeout 300 --runtime ${process.env["RUNTIME"] ?? "cloche"}`;
-    const result = await run(`test/conformance/run ${flags} --verbose ${programs.join(" ")}`, {
+    const result = await runUnlessKernelHangs(`test/conformance/run ${flags} --verbose ${programs.join(" ")}`, {
       kernel: "5.10",
       cgroups: "v1",
       env: LEVEL_OCI,
-      timeoutMs: 600_000,
+      timeoutMs: 270_000,
     });
     expect(result.stdout).toContain(`${programs.length} of ${programs.length} programs are clean`);
   },
