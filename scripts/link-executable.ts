@@ -7,7 +7,7 @@
  *    the entry, and the name goes into the padding between two segments.
  * 2. Writes it in one piece, for which file systems use large folios: mapping these takes a fifth less of a whole short call
  *    than mapping page after page (docs/PERFORMANCE.md). The code is not placed so that it could be mapped 2 MiB at a time: Linux
- *    5.10 then makes such pages of it while it is executed, and has hung in that (READ_ONLY_THP_FOR_FS).
+ *    5.10 then makes such pages of it while it is executed (READ_ONLY_THP_FOR_FS), and is suspected of hanging in that.
  */
 
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";

@@ -55,7 +55,7 @@ it("cloche: loads its addon at its start, from beside itself and nowhere else", 
   expect(readElf("cloche", "--dynamic")).not.toMatch(/\((RPATH|RUNPATH)\)/);
 });
 
-it("cloche: its code lies where Linux 5.10 makes no large pages of it, in which that has hung", () => {
+it("cloche: its code lies where Linux 5.10 makes no large pages of it by itself", () => {
   const loads = [...readElf("cloche", "--program-headers").matchAll(/ LOAD +0x(\w+) 0x(\w+)(?: 0x\w+){3} R E/g)];
   const apart = loads.map(
     ([, offset = "", address = ""]) => Number.parseInt(address, 16) - Number.parseInt(offset, 16),
