@@ -18,13 +18,14 @@ function run(script: string, options: Partial<MachineOptions> = {}) {
   return runInMachine({ command: ["sh", "-c", script], cwd: PROJECT, ...options });
 }
 
-/** Linux 5.10 has hung in emulated machines of two processors, with one or both of them in the kernel, whatever ran: then again. */
+/** Linux 5.10 has hung under emulation with two processors in the kernel; the cause is not found. Says so and tries again, at most twice. */
 async function runUnlessKernelHangs(script: string, options: Partial<MachineOptions>) {
   for (let triesLeft = 2; ; triesLeft--) {
     try {
       return await run(script, options);
     } catch (error) {
       if (triesLeft === 0 || !String(error).includes("soft lockup")) throw error;
+      console.warn("vm: the guest's kernel has hung (soft lockup); trying again");
     }
   }
 }
