@@ -8,10 +8,10 @@
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { release } from "node:os";
 import { isatty } from "node:tty";
 import { DEFAULT_ISOLATION, type IsolationSettings } from "../container/isolation-level.ts";
 import { messageOf, UnsupportedError } from "../specutils/errors.ts";
+import { isAtLeast, type KernelVersion, runningKernel } from "../specutils/kernel-version.ts";
 import { loading } from "../specutils/spans.ts";
 import { isInUserNamespace } from "../specutils/user-namespace.ts";
 import { workingDirectory } from "../specutils/working-directory.ts";
@@ -27,7 +27,7 @@ const MS_SLAVE = 0x8_0000;
 const MNT_DETACH = 2;
 
 /** The first whose tmpfs holds the marks that an overlay needs in a user namespace. */
-const SANDBOX_KERNEL = [6, 6] as const;
+const SANDBOX_KERNEL: KernelVersion = [6, 6];
 
 export default command({
   name: "do",
@@ -71,16 +71,9 @@ export default command({
 
 /** A sandbox unless something else was asked for, or this host or user cannot have one. */
 function doIsolation(settings: IsolationSettings = DEFAULT_ISOLATION): IsolationSettings {
-  const isPossible = process.geteuid?.() === 0 && !isInUserNamespace() && isKernelAtLeast(...SANDBOX_KERNEL);
+  const isPossible = process.geteuid?.() === 0 && !isInUserNamespace() && isAtLeast(runningKernel(), SANDBOX_KERNEL);
   const level = settings.isChosen ? settings.level : isPossible ? "sandboxed" : "oci";
   return { ...settings, level, ...(level === "sandboxed" && { rootfsOverlay: "memory" as const }) };
-}
-
-function isKernelAtLeast(major: number, minor: number): boolean {
-  const [ownMajor = 0, ownMinor = 0] = release()
-    .split(".")
-    .map((part) => Number.parseInt(part, 10));
-  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
 }
 
 /**

@@ -21,7 +21,6 @@ import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Isolated } from "./isolation.ts";
 import { openAudit } from "./mount-policies.ts";
 import { openPart } from "./parts.ts";
-
 import { openPidfd, signalProcess, waitForEnd } from "./signal-process.ts";
 
 const END_TIMEOUT_MS = 1000;
@@ -86,13 +85,14 @@ function destinationOf({ spec }: Isolated, { of }: Part): string {
 function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[], container: GoferContainer) {
   const { spec, policies } = isolated;
   const { root, id, sandboxId } = container;
+  const options = trees.map(({ part }) => treeOptions(isolated, part));
   const all: Partial<GoferOptions> = {
     outlivesControl: true,
     stateFile: statePath(root, sandboxId, id),
     auditContainer: id,
-    trees: trees.map(({ part }) => treeOptions(isolated, part)),
+    trees: options,
   };
-  const isAudited = all.trees?.some(({ audited }) => audited === true) === true;
+  const isAudited = options.some(({ audited }) => audited === true);
   const auditFd = policies.audit === undefined || !isAudited ? undefined : openAudit(policies.audit);
   // What it cannot say by its exit status; our own stderr may be closed.
   const stderrFd = openSync("/dev/null", "w");

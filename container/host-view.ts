@@ -1,9 +1,10 @@
 /** The host as the transform of isolation level `sandboxed` sees it. */
 import { readFileSync, realpathSync, statfsSync, statSync } from "node:fs";
-import { constants, release } from "node:os";
+import { constants } from "node:os";
 import { makeDevice } from "../sandbox/devices.ts";
 import type { HostMount, HostView } from "../sandbox/isolation/spec.ts";
 import { SyscallError, UnsupportedError } from "../specutils/errors.ts";
+import { runningKernel } from "../specutils/kernel-version.ts";
 import type { Device } from "../specutils/spec.ts";
 import { AT_EMPTY_PATH, AT_FDCWD } from "../specutils/syscall/constants.ts";
 import { NR, sys, throwErrno } from "../specutils/syscall.ts";
@@ -11,13 +12,7 @@ import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 const { ENOENT, ENOTDIR } = constants.errno;
 
 export function hostView(): HostView {
-  return { kernel: kernelVersion(release()), look, openNode, isOwnNamespace, mountsBelow };
-}
-
-/** Major and minor number of a release such as `6.18.44-generic`. */
-export function kernelVersion(text: string): [number, number] {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(text) ?? [];
-  return [Number(major ?? 0), Number(minor ?? 0)];
+  return { kernel: runningKernel(), look, openNode, isOwnNamespace, mountsBelow };
 }
 
 function look(path: string): ReturnType<HostView["look"]> {

@@ -9,6 +9,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import type { Sandboxed } from "../sandbox/isolation/spec.ts";
 import { UnsupportedError } from "../specutils/errors.ts";
+import { isAtLeast, type KernelVersion } from "../specutils/kernel-version.ts";
 import { isHostRoot } from "../specutils/user-namespace.ts";
 
 /** What decides, of this host. */
@@ -17,18 +18,18 @@ export interface IdsHost {
   isHostRoot: boolean;
   /** Whether anybody may make a user namespace. */
   hasUserNamespaces: boolean;
-  kernel: readonly [number, number];
+  kernel: KernelVersion;
   hasFuse: boolean;
 }
 
 /** The first kernel that changes the attributes of a tree of mounts (mount_setattr(2)). */
-const CLOSES_TREES: readonly [number, number] = [5, 12];
+const CLOSES_TREES: KernelVersion = [5, 12];
 
 /** The first kernel that shifts the ids of FUSE, and so of whatever else is served by it (FUSE_ALLOW_IDMAP). */
-const SHIFTS_FUSE: readonly [number, number] = [6, 12];
+const SHIFTS_FUSE: KernelVersion = [6, 12];
 
 /** Looks at this host. */
-export function idsHost(kernel: readonly [number, number]): IdsHost {
+export function idsHost(kernel: KernelVersion): IdsHost {
   return {
     isHostRoot: isHostRoot(),
     hasUserNamespaces: mayMakeUserNamespaces(),
@@ -47,13 +48,9 @@ function mayMakeUserNamespaces(): boolean {
 }
 
 /** Why there can be no sandbox at all; undefined if there can. */
-export function whyNoSandbox(kernel: readonly [number, number]): string | undefined {
-  if (!isBefore(kernel, CLOSES_TREES)) return undefined;
+export function whyNoSandbox(kernel: KernelVersion): string | undefined {
+  if (isAtLeast(kernel, CLOSES_TREES)) return undefined;
   return `before Linux ${CLOSES_TREES.join(".")} a tree of mounts cannot be made nosuid and nodev`;
-}
-
-function isBefore([major, minor]: readonly [number, number], since: readonly [number, number]): boolean {
-  return major < since[0] || (major === since[0] && minor < since[1]);
 }
 
 /** Why no sandbox can have ids of its own; undefined if it can. */
@@ -66,7 +63,7 @@ export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): st
 export function whyNotServed({ root, parts }: Pick<Sandboxed, "root" | "parts">, host: IdsHost): string | undefined {
   const field = root === "serve" ? "root.path" : parts.find(({ ids }) => ids === "serve")?.field;
   if (field === undefined) return undefined;
-  if (isBefore(host.kernel, SHIFTS_FUSE))
+  if (!isAtLeast(host.kernel, SHIFTS_FUSE))
     return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
   return host.hasFuse ? undefined : `${field}: the ids of its file system cannot be shifted without /dev/fuse`;
 }

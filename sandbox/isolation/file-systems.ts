@@ -1,7 +1,9 @@
 /** What can be done to the ids of a file system, by the number that statfs(2) gives for its type (linux/magic.h). */
 
+import { isAtLeast, type KernelVersion } from "../../specutils/kernel-version.ts";
+
 /** The first kernel whose mounts of that type can be id-mapped (FS_ALLOW_IDMAP in fs/). */
-const MAPPABLE: Readonly<Record<number, readonly [number, number]>> = {
+const MAPPABLE: Readonly<Record<number, KernelVersion>> = {
   [0xef53]: [5, 12], // ext2, ext3, ext4
   [0x58465342]: [5, 12], // xfs
   [0x4d44]: [5, 12], // vfat
@@ -55,12 +57,8 @@ export const USER_MOUNTABLE: ReadonlySet<string> = new Set([
  *
  * @param kernel major and minor number of the running kernel
  */
-export function idMappingOf(magic: number, kernel: readonly [number, number]): "map" | "keep" | "serve" {
+export function idMappingOf(magic: number, kernel: KernelVersion): "map" | "keep" | "serve" {
   const since = MAPPABLE[magic];
   if (since !== undefined) return isAtLeast(kernel, since) ? "map" : "serve";
   return KERNELS.has(magic) ? "keep" : "serve";
-}
-
-function isAtLeast([major, minor]: readonly [number, number], since: readonly [number, number]): boolean {
-  return major > since[0] || (major === since[0] && minor >= since[1]);
 }

@@ -7,6 +7,7 @@
  * nothing safe would be left of it, that is an error.
  */
 import { SpecError } from "../../specutils/errors.ts";
+import type { KernelVersion } from "../../specutils/kernel-version.ts";
 import type { Device, IdMapping, Linux, Mount, Process, Spec } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
 import { checkForeign } from "./foreign-namespaces.ts";
@@ -27,7 +28,7 @@ export interface IdRange {
 
 /** What the transform has to know about the host. */
 export interface HostView {
-  kernel: readonly [number, number];
+  kernel: KernelVersion;
   /** What is at a path, links followed; undefined if nothing is. */
   look(path: string): { kind: "directory" | "node" | "other"; mode: number; magic: number } | undefined;
   /** A node of the host for a device, at `path` or wherever it is; undefined if there is none that everybody may open. */

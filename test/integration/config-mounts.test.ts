@@ -12,8 +12,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import os from "node:os";
 import path from "node:path";
+import { isAtLeast, runningKernel } from "../../specutils/kernel-version.ts";
 import { lines, mapIds, refusal, sh } from "../helpers/container.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, withRuntime } from "../helpers/runtime.ts";
@@ -24,12 +24,9 @@ const itIsOurs = requires("root", "busybox", "cloche");
 const itIsOursOci = requires("root", "busybox", "cloche", "oci");
 
 /** Since Linux 6.3 a tmpfs, which /tmp may be, can be id-mapped. */
-const [major = 0, minor = 0] = os
-  .release()
-  .split(".")
-  .map((part) => Number.parseInt(part, 10));
-const itMapsIds = major > 6 || (major === 6 && minor >= 3) ? itIsOurs : test.skip;
-const itMapsIdsOci = major > 6 || (major === 6 && minor >= 3) ? itIsOursOci : test.skip;
+const mapsTmpfs = isAtLeast(runningKernel(), [6, 3]);
+const itMapsIds = mapsTmpfs ? itIsOurs : test.skip;
+const itMapsIdsOci = mapsTmpfs ? itIsOursOci : test.skip;
 
 /** Options of the mount at `where`, out of a mountinfo: those of the mount, of its propagation, of its file system. */
 function mountAt(mountinfo: string, where: string): { mount: string[]; tags: string; type: string; super: string[] } {
