@@ -36,6 +36,11 @@ export interface ProcessView {
   session: number;
 }
 
+/** What a process executes, by name (proc_pid_comm(5)): for waiting, while its descriptors come and go. @throws Error when it does not exist */
+export function programName(pid: number): string {
+  return readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd();
+}
+
 /** Looks at a process. @throws Error when it does not exist */
 export function viewProcess(pid: number): ProcessView {
   const at = `/proc/${pid}`;

@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { readFileSync, readlinkSync } from "node:fs";
 import path from "node:path";
 import { listenForConsole } from "../helpers/console.ts";
-import { isOpenToItsUser, type NamespaceFile, viewProcess } from "../helpers/process-view.ts";
+import { isOpenToItsUser, type NamespaceFile, programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
@@ -22,7 +22,7 @@ function own(type: NamespaceFile): string {
 async function runningPid(runtime: Runtime, id: string): Promise<number> {
   const { pid } = runtime.state(id);
   // `start` returns when execve has been begun; the name tells that it is over.
-  await waitFor("the program runs", () => viewProcess(pid).name === "sleep");
+  await waitFor("the program runs", () => programName(pid) === "sleep");
   return pid;
 }
 
@@ -241,7 +241,7 @@ it("exec: the same confinement as the container's program", () =>
     const pidFile = path.join(runtime.directory, "pid");
     runtime.ok(["exec", "--detach", "--pid-file", pidFile, id, "sleep", "59"], { env: { SECRET: "of the caller" } });
     const pid = Number(readFileSync(pidFile, "utf8"));
-    await waitFor("the program runs", () => viewProcess(pid).name === "sleep");
+    await waitFor("the program runs", () => programName(pid) === "sleep");
     const view = viewProcess(pid);
     const { capabilities, cgroups, environment, gids, namespaces, noNewPrivs, seccomp, uids } = main;
     expect(view).toMatchObject({ capabilities, cgroups, environment, gids, namespaces, noNewPrivs, seccomp, uids });

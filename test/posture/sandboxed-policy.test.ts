@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 import type { BundleSpec } from "../helpers/bundle.ts";
-import { viewProcess } from "../helpers/process-view.ts";
+import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
@@ -165,7 +165,7 @@ it("the pids of the audit stream are the host's, and several containers append w
         return id;
       }),
     );
-    const isDone = (id: string) => viewProcess(runtime.state(id).pid).name === "sleep";
+    const isDone = (id: string) => programName(runtime.state(id).pid) === "sleep";
     await waitFor("all is written", () => ids.every(isDone), 20_000);
     await waitFor("and told", () => /"2-200"/.test(readFileSync(audit, "utf8")));
     const made = linesOf(audit).filter(({ event, mount }) => event === "create" && mount === "/data");
@@ -286,7 +286,7 @@ it("the audit stream goes to a regular file and follows no link, and is not in t
     runtime.ok(["--gofer-audit", at("log"), "create", "--bundle", bundle, id], { env });
     runtime.ok(["start", id]);
     const { pid } = runtime.state(id);
-    await waitFor("the program runs", () => viewProcess(pid).name === "sleep");
+    await waitFor("the program runs", () => programName(pid) === "sleep");
     const saved = JSON.parse(readFileSync(path.join(runtime.root, `${id}_${id}.state`), "utf8"));
     const holders = (file: string) =>
       [pid, saved.sandbox.pid, saved.gofer.pid].map(

@@ -15,7 +15,7 @@ import path from "node:path";
 import { CLAIMS } from "../../container/id-ranges.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
-import { viewProcess } from "../helpers/process-view.ts";
+import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
 import { killChild, type Result, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
@@ -53,7 +53,7 @@ async function sleeper(
   }, SANDBOXED);
   runtime.ok(["start", id]);
   const { pid } = runtime.state(id);
-  await waitFor("the program runs", () => viewProcess(pid).name === "sleep");
+  await waitFor("the program runs", () => programName(pid) === "sleep");
   return { id, pid };
 }
 

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import path from "node:path";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { makeRootfs } from "../helpers/bundle.ts";
-import { viewProcess } from "../helpers/process-view.ts";
+import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
 import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
@@ -40,7 +40,7 @@ async function sleeper(
     change(spec);
   }, SERVED);
   runtime.ok(["start", id]);
-  await waitFor("the program runs", () => viewProcess(runtime.state(id).pid).name === name);
+  await waitFor("the program runs", () => programName(runtime.state(id).pid) === name);
   return id;
 }
 
