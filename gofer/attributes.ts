@@ -1,4 +1,5 @@
 /** Operations on what a file is: getattr, setattr, statx, statfs, readlink. */
+import { idInside } from "../specutils/host-ids.ts";
 import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";
 import { field, type Gofer, longField, REPLY, REQUEST, replyAttr, withNode } from "./gofer.ts";
@@ -42,8 +43,8 @@ export function setattr(gofer: Gofer): number {
     let result = 0;
     if ((valid & FATTR.SIZE) !== 0) result = resize(gofer, fd, valid);
     if (result >= 0 && (valid & (FATTR.UID | FATTR.GID)) !== 0) {
-      const uid = (valid & FATTR.UID) !== 0 ? field(gofer, SET.UID) : -1;
-      const gid = (valid & FATTR.GID) !== 0 ? field(gofer, SET.GID) : -1;
+      const uid = (valid & FATTR.UID) !== 0 ? idInside(field(gofer, SET.UID)) : -1;
+      const gid = (valid & FATTR.GID) !== 0 ? idInside(field(gofer, SET.GID)) : -1;
       result = host.chown(fd, uid, gid);
     }
     if (result >= 0 && (valid & FATTR.MODE) !== 0) result = chmod(gofer, fd, field(gofer, SET.MODE) & 0o7777);

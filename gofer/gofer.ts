@@ -2,6 +2,7 @@
  * What all operations on one served tree share, and the parts of requests and replies that several have. An operation is a function
  * of this; it returns the length of its reply's payload, or `-errno`, or {@link NO_REPLY}.
  */
+import { idInside } from "../specutils/host-ids.ts";
 import { NR, sys } from "../specutils/syscall.ts";
 import { type Arena, AT } from "./arena.ts";
 import type { Directories } from "./directories.ts";
@@ -60,7 +61,7 @@ export function addressIn({ arena }: Gofer, offset: number): number {
 /** What is created next is the caller's. Only requests that create come with ids; in all others they mean nothing. */
 export function actAsCaller({ arena, host }: Gofer, umask: number): void {
   const at = (AT.request + IN.UID) >> 2;
-  host.actAs(arena.u32[at] ?? 0, arena.u32[at + 1] ?? 0, umask);
+  host.actAs(idInside(arena.u32[at] ?? 0), idInside(arena.u32[at + 1] ?? 0), umask);
 }
 
 /**

@@ -2,6 +2,7 @@
  * Extended attributes. `user.*`, file capabilities and POSIX ACLs are the host's; `trusted.*` and what else belongs to the
  * host's administration can neither be seen nor changed.
  */
+import { idInside } from "../specutils/host-ids.ts";
 import { AT, LIST_BYTES, MAX_TRANSFER } from "./arena.ts";
 import { addressIn, field, type Gofer, REPLY, REQUEST, withNode } from "./gofer.ts";
 import { ENODATA, EOPNOTSUPP, EPERM, ERANGE, STAT } from "./host.ts";
@@ -47,6 +48,7 @@ export function setxattr(gofer: Gofer): number {
   const size = Math.min(field(gofer, 0), MAX_TRANSFER);
   return withNode(gofer, (fd) => {
     // The host would ask whether the gofer may keep set-group-ID; the kernel has asked that of the caller.
+    if (name === ACL_ACCESS || name === ACL_DEFAULT) putIdsInside(gofer, SET_BYTES + name.length + 1, size);
     const set = () => host.setXattr(fd, address, address + name.length + 1, size, field(gofer, 4));
     const result = name === ACL_ACCESS ? host.withFsetid(set) : set();
     if (result < 0 || name !== ACL_ACCESS || (field(gofer, 8) & SETXATTR_ACL_KILL_SGID) === 0) return result;
@@ -54,6 +56,13 @@ export function setxattr(gofer: Gofer): number {
     const mode = (arena.u32[(AT.stat + STAT.MODE) >> 2] ?? 0) & 0o7777;
     return looked < 0 || (mode & S_ISGID) === 0 ? looked : host.chmod(fd, mode & ~S_ISGID);
   });
+}
+
+/** A struct posix_acl_xattr_header, then entries of tag, permissions and id; the value begins where it likes. */
+function putIdsInside({ arena: { bytes } }: Gofer, offset: number, size: number): void {
+  const end = REQUEST + offset + size;
+  for (let at = REQUEST + offset + 4; at + 8 <= end; at += 8)
+    bytes.writeUInt32LE(idInside(bytes.readUInt32LE(at + 4)), at + 4);
 }
 
 /** struct fuse_getxattr_in. */

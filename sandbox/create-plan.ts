@@ -132,6 +132,7 @@ export function planCreate(input: CreatePlanInput): Plan {
     beforeUser: [],
     isSandboxed: input.isolation !== undefined,
     parts,
+    idMaps: {},
   };
   if (input.isolation !== undefined) {
     planSandboxedRoot(mounts, tree, input.isolation.root);
@@ -143,7 +144,9 @@ export function planCreate(input: CreatePlanInput): Plan {
 
   planInside(input, mounts, tree, proc, start, bindsDevices);
 
-  if (mounts.idMap !== undefined) plan.host.push(op(OP.CLOSE, "close the user namespace of id maps", [mounts.idMap]));
+  for (const idMap of Object.values(mounts.idMaps)) {
+    plan.host.push(op(OP.CLOSE, "close the user namespace of id maps", [idMap]));
+  }
 
   const nests = isNew(linux, "pid");
   const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
@@ -172,7 +175,8 @@ function planSandboxedRoot(context: MountContext, root: number, ids: RootIds): v
   const { plan, spec } = context;
   plan.host.push(...rootAttributeOps(spec, root, ids, "root.path: nodev"));
   if (ids === "keep") return;
-  plan.host.push(...idMapOps(context, root, ids === "map-tree", "root.path: map the ids"));
+  const kind = ids === "serve" ? "served" : ids === "map-tree" ? "tree" : "one";
+  plan.host.push(...idMapOps(context, root, kind, "root.path: map the ids"));
 }
 
 /** A gofer's mount is nosuid by itself; one of the host's that is has its reasons. */

@@ -9,6 +9,7 @@
 import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
 import { SpecError } from "../specutils/errors.ts";
+import { withHostIds } from "../specutils/host-ids.ts";
 import {
   MOUNT_ATTR_RDONLY,
   MS_DIRSYNC,
@@ -59,6 +60,9 @@ const CLEARED_OPTIONS: readonly [number, string][] = [
   [MS_LAZYTIME, "nolazytime"],
 ];
 
+/** How the ids of a mount are shifted: one mount's, a whole tree's, or those of a gofer's mount, which have the host's beside them. */
+export type IdMapKind = "one" | "tree" | "served";
+
 /** What the mounts of one container have in common. */
 export interface MountContext {
   plan: Plan;
@@ -78,8 +82,8 @@ export interface MountContext {
   isSandboxed: boolean;
   /** Mounts that are made already. */
   parts: readonly OpenPart[];
-  /** Slot of a user namespace with the container's mappings, once one is needed on the host's side. */
-  idMap?: number;
+  /** Slots of user namespaces with the container's mappings, once they are needed on the host's side. */
+  idMaps: { plain?: number; served?: number };
 }
 
 /** Plans all mounts, in their order. Returns the ops for what has to wait until nothing is created in them any more. */
@@ -182,11 +186,11 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
     ops.push(...openTreeOps(slot, source, isTree, context.keepsPeers || !onHost, what));
   }
   ops.push(...attributeOps(slot, options, what));
-  if (served !== undefined) plan.host.push(...idMapOps(context, slot, false, `${what}: map the ids`));
+  if (served !== undefined) plan.host.push(...idMapOps(context, slot, "served", `${what}: map the ids`));
   if (served === undefined && isIdMap && mount.uidMappings === undefined) {
-    const tree = options.idmap === "ridmap";
+    const kind = options.idmap === "ridmap" ? "tree" : "one";
     plan.host.push(
-      ...idMapOps(context, slot, tree, `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`),
+      ...idMapOps(context, slot, kind, `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`),
     );
   } else if (served === undefined && isIdMap) plan.host.push(...planIdMap(context, mount, index, slot, options));
   const target = plan.slot();
@@ -219,20 +223,21 @@ function isIdMapped({ uidMappings = [] }: Mount, { idmap }: ParsedMountOptions):
 }
 
 /** Ops of the host stage that shift the ids of a detached tree by the mappings of the container's user namespace. */
-export function idMapOps(context: MountContext, slot: number, isTree: boolean, what: string): Op[] {
-  const { plan, spec } = context;
+export function idMapOps(context: MountContext, slot: number, kind: IdMapKind, what: string): Op[] {
+  const { plan, spec, idMaps } = context;
   const ops: Op[] = [];
-  if (context.idMap === undefined) {
-    context.idMap = plan.slot();
+  const needed = kind === "served" ? "served" : "plain";
+  const idMap = idMaps[needed] ?? plan.slot();
+  if (idMaps[needed] === undefined) {
+    idMaps[needed] = idMap;
     const user = namespaceChoice(spec.linux, "user");
     const { uidMappings = [], gidMappings = [] } = spec.linux ?? {};
-    const texts = [mappingText(uidMappings), mappingText(gidMappings)];
-    ops.push(
-      user.kind === "path" ? openOp(context.idMap, user.path, 0, what) : op(OP.ID_MAP, what, [context.idMap], texts),
-    );
+    const texts = [uidMappings, gidMappings].map((ids) => mappingText(kind === "served" ? withHostIds(ids) : ids));
+    const isJoined = user.kind === "path" && kind !== "served";
+    ops.push(isJoined ? openOp(idMap, user.path, 0, what) : op(OP.ID_MAP, what, [idMap], texts));
   }
-  const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(context.idMap + 1) << 32n];
-  return [...ops, op(OP.MOUNT_SETATTR, what, args, [], isTree ? OP_FLAG.RECURSIVE : 0)];
+  const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(idMap + 1) << 32n];
+  return [...ops, op(OP.MOUNT_SETATTR, what, args, [], kind === "tree" ? OP_FLAG.RECURSIVE : 0)];
 }
 
 /**

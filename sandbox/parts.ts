@@ -47,7 +47,10 @@ export function planBelow(
       plan.host.push(peers);
     }
     plan.host.push(...attributes(mounted, part, what));
-    if (part.ids !== "keep") plan.host.push(...idMapOps(context, mounted, false, `${what}: map the ids`));
+    if (part.ids !== "keep") {
+      const kind = part.ids === "serve" ? "served" : "one";
+      plan.host.push(...idMapOps(context, mounted, kind, `${what}: map the ids`));
+    }
     const target = plan.slot();
     plan.container.push(
       op(OP.TARGET, what, [target, slot, TARGET.EXISTING, 0], [part.below], OP_FLAG.NO_SYMLINKS),

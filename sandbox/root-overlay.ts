@@ -41,7 +41,7 @@ export function planRootOverlay(
     plan.host.push(
       ...openTreeOps(data, directory, false, false, what),
       op(OP.MOUNT_SETATTR, what, [data, closed, 0]),
-      ...idMapOps(context, data, false, what),
+      ...idMapOps(context, data, "one", what),
     );
   }
   const [scratch, at, target] = [plan.slot(), plan.slot(), plan.slot()];

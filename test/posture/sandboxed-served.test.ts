@@ -1,8 +1,18 @@
 /** Files that a gofer serves to a sandbox, and the life of that process. */
 import { expect } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
+import { NR, sys } from "../../specutils/syscall.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { programName, viewProcess } from "../helpers/process-view.ts";
@@ -92,6 +102,39 @@ it("served: root and bind mounts, with the rights that config.json gives them", 
     for (const file of [path.join(data, "x"), path.join(bundle, "rootfs/x")]) {
       expect(statSync(file)).toMatchObject({ uid: 0, gid: 0 });
     }
+  }));
+
+it("served: what root of the host makes in a running container is root's inside, and given to whom it says", () =>
+  withRuntime(async (runtime) => {
+    const data = path.join(runtime.directory, "data");
+    mkdirSync(data);
+    const id = await sleeper(runtime, (spec) => {
+      spec.mounts.push({ destination: "/data", type: "bind", source: data, options: ["rbind"] });
+    });
+    const inside = `/proc/${runtime.state(id).pid}/root/data`;
+    mkdirSync(`${inside}/directory`);
+    writeFileSync(`${inside}/directory/file`, "of the host");
+    symlinkSync("file", `${inside}/directory/link`);
+    writeFileSync(`${inside}/given`, "");
+    chownSync(`${inside}/given`, 1000, 100);
+    // ACL_USER of id 1000 may read.
+    const acl = Buffer.from(
+      "0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000400ffffffff",
+      "hex",
+    );
+    const name = "system.posix_acl_access";
+    expect(sys(NR.setxattr, `${inside}/given`, name, acl, acl.length, 0)).toBe(0);
+    const owners = runtime.ok(["exec", id, "sh", "-c", "cd /data; stat -c %u:%g . directory directory/* given"]);
+    expect(owners).toBe("0:0\n0:0\n0:0\n0:0\n1000:100\n");
+    for (const file of ["directory", "directory/file"]) {
+      expect(statSync(path.join(data, file))).toMatchObject({ uid: 0, gid: 0 });
+    }
+    expect(statSync(path.join(data, "given"))).toMatchObject({ uid: 1000, gid: 100 });
+    const onHost = new Uint8Array(acl.length);
+    expect(sys(NR.getxattr, path.join(data, "given"), name, onHost, onHost.length)).toBe(acl.length);
+    expect(Buffer.from(onHost)).toEqual(acl);
+    expect(() => chownSync(`${inside}/given`, 70_000, 0)).toThrow("EOVERFLOW");
+    runtime.ok(["exec", "--user", "1000:100", id, "sh", "-c", "echo mine > /data/given; cat /data/directory/file"]);
   }));
 
 it("served: the gofer has the container's oom_score_adj, none of its cgroups, and nothing of ours open", () =>
