@@ -10,9 +10,15 @@ const ROOT = "/sys/fs/cgroup";
 export const GROUP = "cloche-bench-files";
 const HIERARCHY = path.join(ROOT, "cpu");
 /** Where a process writes 0 to join, if there is such a group. */
-export const JOIN_FILE = path.join(HIERARCHY, GROUP, "cgroup.procs");
+const JOIN_FILE = path.join(HIERARCHY, GROUP, "cgroup.procs");
 /** 256 times what is usual, as much as the kernel allows. */
 const SHARES = 262_144;
+
+/** What executes a command in the group and on one processor. */
+export function inGroup(cpu: number, command: readonly string[]): string[] {
+  const start = `if [ -e ${JOIN_FILE} ]; then echo 0 > ${JOIN_FILE}; fi; exec taskset -c ${cpu} "$@"`;
+  return ["bash", "-c", start, "bash", ...command];
+}
 
 export function makeGroup(): void {
   if (!existsSync(path.join(HIERARCHY, "cpu.shares"))) return;

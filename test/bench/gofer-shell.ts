@@ -7,7 +7,7 @@ import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:chil
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { makeBundle } from "../helpers/bundle.ts";
-import { GROUP, JOIN_FILE } from "./gofer-group.ts";
+import { GROUP, inGroup } from "./gofer-group.ts";
 
 /** Reads a command a line; answers each with its exit code and microseconds. */
 const LOOP = `while IFS= read -r line; do
@@ -47,7 +47,8 @@ export class Shell {
     this.name = name;
     const work = path.join(top, "work", name);
     mkdirSync(work, { recursive: true });
-    const variables = { PATH: "/usr/bin:/bin", HOME: top, D: path.join(top, "data"), TOP: work, LC_ALL: "C" };
+    const data = { D: path.join(top, "data"), F: path.join(top, "constants") };
+    const variables = { PATH: "/usr/bin:/bin", HOME: top, ...data, TOP: work, LC_ALL: "C" };
     const shell = ["/bin/bash", "-c", LOOP];
     const stateRoot = path.join(top, `state-${name}`);
     const id = `bench-${name}`;
@@ -56,9 +57,9 @@ export class Shell {
       runtime === undefined
         ? shell
         : [program, ...flags, "--root", stateRoot, "run", "--bundle", bundleOf(top, name, shell, variables), id];
-    const start = `if [ -e ${JOIN_FILE} ]; then echo 0 > ${JOIN_FILE}; fi; exec taskset -c ${cpu} "$@"`;
     const env = { ...process.env, ...variables };
-    this.#child = spawn("bash", ["-c", start, "bash", ...command], { cwd: "/", env });
+    const [bash = "", ...args] = inGroup(cpu, command);
+    this.#child = spawn(bash, args, { cwd: "/", env });
     this.#remove = () => {
       if (runtime !== undefined) spawnSync(program, [...flags, "--root", stateRoot, "delete", "--force", id]);
     };

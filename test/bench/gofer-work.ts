@@ -4,12 +4,21 @@
  */
 
 export interface Work {
+  /** What {@link FLOOR} does instead; nothing unless there is this. */
+  floor?: string;
   /** Done before each run, in the same place, and not measured. */
   prepare?: string;
   measured: string;
   /** How many times as long as on the host's files it may take on served ones; there is no budget for the others. */
   served?: number;
+  /** The same of {@link FLOOR}. */
+  request?: number;
 }
+
+/** A server in C that answers with constants, on `$F`: what a request costs whoever answers it (test/fixtures/fuse-constants.c). */
+export const FLOOR = "constants";
+/** How many times as long as with that one a request may take. */
+const REQUEST = 2;
 
 /** Reading and mapping data; looking at names and small files; making and removing them. */
 const READING = 1.05;
@@ -25,6 +34,16 @@ export const works: Readonly<Record<string, Work>> = {
   "map 256 MiB, x 16": { measured: "$D/file-reads mapped $D/big 16", served: READING },
   "write 256 MiB": { measured: "dd if=/dev/zero of=$W/new bs=1M count=256 status=none" },
   "write 4 KiB, x 50,000": { measured: "dd if=/dev/zero of=$W/new bs=4k count=50000 status=none" },
+  "statfs, x 20,000": {
+    measured: "$D/file-reads statfs $W 20000",
+    floor: "$D/file-reads statfs $F 20000",
+    request: REQUEST,
+  },
+  "look for absent names, x 20,000": {
+    measured: "$D/file-reads absent $W 20000",
+    floor: "$D/file-reads absent $F 20000",
+    request: REQUEST,
+  },
   "git status": { measured: "git -C $D/repo status --short", served: LOOKING },
   find: { measured: "find $D/repo -newer $D/main.c -type l", served: LOOKING },
   "C compile": { measured: "gcc -O1 -c $D/main.c -o $W/main.o", served: LOOKING },
@@ -49,7 +68,7 @@ mkdir tree; cd tree; for d in $(seq 50); do mkdir d$d; for f in $(seq 100); do e
 tar cf tree.tar tree; cp -r tree repo; git -C repo init -q; cd repo; git add .; ${commit}; cd ..
 head -c 268435456 /dev/zero | tr '\\0' x > big
 printf '#include <stdio.h>\\n#include <stdlib.h>\\n#include <string.h>\\nint main(void){puts("x");return 0;}\\n' > main.c
-gcc -O1 -static -o file-reads "$FIXTURES/file-reads.c"
+for program in file-reads fuse-constants; do gcc -O1 -static -o $program "$FIXTURES/$program.c"; done
 mkdir app packages; dependencies=""
 for p in $(seq 40); do
   mkdir -p package/lib; printf '{"name":"p%s","version":"1.0.0"}' $p > package/package.json

@@ -3,15 +3,16 @@
  * a gofer serves them, and in one of runsc's, in turns, all on one processor: across two, the time that it takes to wake the other one up
  * is most of what is measured (docs/GOFER.md). Needs mount and PID namespaces of its own (scripts/bench).
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { mount, umount } from "../../specutils/syscall.ts";
+import { waitFor } from "../helpers/runtime.ts";
 import { distDirectory, projectDirectory } from "../helpers/runtime-path.ts";
 import type { Verdict } from "./budgets.ts";
-import { makeGroup, removeGroup } from "./gofer-group.ts";
+import { inGroup, makeGroup, removeGroup } from "./gofer-group.ts";
 import { type Place, Shell } from "./gofer-shell.ts";
-import { preparation, type Work, works } from "./gofer-work.ts";
+import { FLOOR, preparation, type Work, works } from "./gofer-work.ts";
 import { findPeers } from "./peers.ts";
 import { describeMachine, type Machine } from "./result.ts";
 import { Samples, type Spread } from "./statistics.ts";
@@ -37,7 +38,7 @@ export interface FilesResult {
 export async function measureFiles(rounds: number, only: string, isAudited: boolean): Promise<FilesResult> {
   const top = mkdtempSync("/var/tmp/cloche-bench-files-");
   const root = path.join(top, "root");
-  for (const name of ["root", "data", "work"]) mkdirSync(path.join(top, name));
+  for (const name of ["root", "data", "work", FLOOR]) mkdirSync(path.join(top, name));
   if (statSync(top).dev !== statSync("/").dev)
     throw new Error("/var/tmp must be on the file system of the root directory");
   mount("/", root, null, MS_BIND, null);
@@ -50,13 +51,28 @@ export async function measureFiles(rounds: number, only: string, isAudited: bool
     const peers = findPeers(top, ["cloche", "runsc"]);
     const places = placesOf(top, peers.find(({ name }) => name === "runsc")?.command, isAudited);
     const machine = describeMachine(peers);
-    const times = await measureAll(top, places, rounds, only);
+    const endFloor = await startFloor(top);
+    const times = await measureAll(top, places, rounds, only).finally(endFloor);
     return { date: new Date().toISOString().slice(0, 16), machine, times };
   } finally {
     removeGroup();
     for (const name of ["root", "work"]) umount(path.join(top, name), MNT_DETACH);
     rmSync(top, { recursive: true });
   }
+}
+
+/** @returns what ends it. @throws Error if it is not mounted in time */
+async function startFloor(top: string): Promise<() => Promise<void>> {
+  const at = path.join(top, FLOOR);
+  const before = statSync(at).dev;
+  const [bash = "", ...args] = inGroup(lastCpu(), [path.join(top, "data/fuse-constants"), at]);
+  const server = spawn(bash, args, { stdio: "ignore" });
+  const ended = new Promise<void>((resolve) => server.on("close", () => resolve()));
+  await waitFor("the server of constants is mounted", () => statSync(at).dev !== before);
+  return () => {
+    umount(at, MNT_DETACH);
+    return ended;
+  };
 }
 
 function placesOf(top: string, runsc: readonly string[] | undefined, isAudited: boolean): Place[] {
@@ -68,6 +84,7 @@ function placesOf(top: string, runsc: readonly string[] | undefined, isAudited: 
     { name: "native" },
     { name: "donated", runtime: cloche("donated") },
     { name: "served", runtime: cloche("served") },
+    { name: FLOOR },
     ...(isAudited ? [{ name: "audited", runtime: cloche("served", "--gofer-audit", path.join(top, "audit")) }] : []),
     ...(runsc === undefined ? [] : [{ name: "runsc", runtime: runsc }]),
   ];
@@ -102,7 +119,7 @@ async function measureAll(
 async function measureInTurns(
   shells: Shell[],
   name: string,
-  { prepare, measured }: Work,
+  { prepare, measured, floor }: Work,
   rounds: number,
   samples: Samples,
 ): Promise<void> {
@@ -112,10 +129,12 @@ async function measureInTurns(
     for (let turn = 0; turn < shells.length; turn++) {
       const shell = shells[(round + turn) % shells.length];
       if (shell === undefined || failed.has(shell)) continue;
+      const command = shell.name === FLOOR ? floor : measured;
+      if (command === undefined) continue;
       try {
         await shell.renew();
         if (prepare !== undefined) await shell.run(prepare);
-        const ms = await shell.run(measured);
+        const ms = await shell.run(command);
         if (round > 0) samples.add(name, shell.name, ms);
       } catch (thrown) {
         // It may run out of descriptors; then it is not measured any more.
@@ -140,9 +159,10 @@ export function filesVerdicts(result: FilesResult): Verdict[] {
     limit,
     unit: "ratio",
   });
-  return Object.entries(works).flatMap(([what, { served }]) => [
+  return Object.entries(works).flatMap(([what, { served, request }]) => [
     verdict(what, "donated", "native", SAME),
     ...(served === undefined ? [] : [verdict(what, "served", "native", served)]),
+    ...(request === undefined ? [] : [verdict(what, "served", FLOOR, request)]),
     verdict(what, "served", "runsc", 1),
   ]);
 }
