@@ -20,25 +20,41 @@ const claimed = (claims: string) => readdirSync(claims).filter((name) => name !=
 test("claimRange takes the first range that is free, releaseRange gives it back", () =>
   inClaims(async (claims, state) => {
     const [first, second] = [await claimRange(NOBODY, state, claims), await claimRange(NOBODY, `${state}2`, claims)];
-    expect([first, second]).toEqual([
+    expect([first.range, second.range]).toEqual([
       { uid: FIRST, gid: FIRST },
       { uid: FIRST + 65536, gid: FIRST + 65536 },
     ]);
-    expect(readlinkSync(`${claims}/${FIRST}-${FIRST}`)).toBe(state);
-    releaseRange(first, `${state}2`, claims);
+    expect(readlinkSync(`${claims}/${FIRST}-${FIRST}`)).toStartWith(`${state}#`);
+    releaseRange(first.range, `${state}2`, claims);
     expect(claimed(claims)).toHaveLength(2);
-    releaseRange(first, state, claims);
-    releaseRange(first, state, claims);
-    expect(await claimRange(NOBODY, state, claims)).toEqual(first);
+    releaseRange(first.range, state, claims);
+    releaseRange(first.range, state, claims);
+    expect((await claimRange(NOBODY, state, claims)).range).toEqual(first.range);
+  }));
+
+test("a claim gives back what it has taken, and not what was taken in the same name since", () =>
+  inClaims(async (claims, state) => {
+    const first = await claimRange(NOBODY, state, claims);
+    expect(first.isHeld()).toBe(true);
+    releaseRange(first.range, state, claims);
+    expect(first.isHeld()).toBe(false);
+    const second = await claimRange(NOBODY, state, claims);
+    expect(second.range).toEqual(first.range);
+    expect(first.isHeld()).toBe(false);
+    first.release();
+    expect(second.isHeld()).toBe(true);
+    second.release();
+    second.release();
+    expect(claimed(claims)).toEqual([]);
   }));
 
 test("claimRange overlaps no range of another pool", () =>
   inClaims(async (claims, state) => {
     await claimRange(NOBODY, state, claims);
     symlinkSync(state, `${claims}/${FIRST + 65536 + 1000}-5000000`);
-    expect((await claimRange(NOBODY, state, claims)).uid).toBe(FIRST + 3 * 65536);
+    expect((await claimRange(NOBODY, state, claims)).range.uid).toBe(FIRST + 3 * 65536);
     symlinkSync(state, `${claims}/5000000-${FIRST + 5 * 65536 - 1}`);
-    expect((await claimRange(NOBODY, state, claims)).uid).toBe(FIRST + 6 * 65536);
+    expect((await claimRange(NOBODY, state, claims)).range.uid).toBe(FIRST + 6 * 65536);
   }));
 
 test(
@@ -59,7 +75,7 @@ test(
       }
       // A create that has not written its state file yet looks the same, but not for long.
       lutimesSync(`${claims}/${old}-${old}`, 1, 1);
-      expect((await claimRange(NOBODY, state, claims)).uid).toBe(old);
+      expect((await claimRange(NOBODY, state, claims)).range.uid).toBe(old);
       await expect(claimRange(NOBODY, state, claims)).rejects.toThrow("are taken");
     }),
   60_000,

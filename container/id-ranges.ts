@@ -1,8 +1,9 @@
 /**
  * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
  *
- * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid and leads to the state file of the
- * container that has it. The state file is the truth: a link to one that is not there, older than any `create` takes to write
+ * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid. Its text is the state file of the container that
+ * has it, "#", and a mark of the claim: of two containers of one name that come after each other, the first's `create`, which may be the last
+ * to end, gives back its own alone. The state file is the truth: a link with one that is not there, older than any `create` takes to write
  * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
  * a container's own is removed by whoever deletes it, before the state file goes.
  */
@@ -24,12 +25,21 @@ const STALE_MS = 60_000;
 /** Consecutive ids of the host, or several such pieces. */
 type Pool = readonly { start: number; size: number }[];
 
+/** A range that was taken for a container in the making. */
+export interface Claim {
+  range: IdRange;
+  /** Whether nobody has given it back since. */
+  isHeld(): boolean;
+  /** Gives it back, unless somebody has done so. */
+  release(): void;
+}
+
 /**
  * Takes a range that nobody has, for the container with that state file.
  *
  * @throws UnsupportedError when there is none; ClocheError when it cannot be taken
  */
-export async function claimRange(idsUser: string, stateFile: string, claims = CLAIMS): Promise<IdRange> {
+export async function claimRange(idsUser: string, stateFile: string, claims = CLAIMS): Promise<Claim> {
   const [uids, gids] = [poolOf("/etc/subuid", idsUser), poolOf("/etc/subgid", idsUser)];
   if ((uids === undefined) !== (gids === undefined)) {
     throw new UnsupportedError(`user ${JSON.stringify(idsUser)} must have ranges in both /etc/subuid and /etc/subgid`);
@@ -51,39 +61,46 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
         `all ranges of ${RANGE_SIZE} ids are taken: give user ${JSON.stringify(idsUser)} more in /etc/subuid and /etc/subgid`,
       );
     }
-    symlinkSync(stateFile, claimPath(claims, free));
-    return free;
+    const link = claimPath(claims, free);
+    const text = `${stateFile}#${process.pid}-${process.hrtime.bigint()}`;
+    symlinkSync(text, link);
+    const isHeld = () => textOf(link) === text;
+    const giveBack = () => {
+      if (isHeld()) removeFile(link);
+    };
+    return { range: free, isHeld, release: giveBack };
   } finally {
     release();
   }
 }
 
-/** Whether a range is claimed for that state file. */
-export function claimsRange(range: IdRange, stateFile: string, claims = CLAIMS): boolean {
-  return holderOf(claimPath(claims, range)) === stateFile;
-}
-
-/** Gives a range back, unless it is somebody else's by now. */
+/** Gives back the range of the container that has that state file, unless it is another one's by now. */
 export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS): void {
-  if (claimsRange(range, stateFile, claims)) removeFile(claimPath(claims, range));
+  const link = claimPath(claims, range);
+  if (holderOf(link) === stateFile) removeFile(link);
 }
 
 /** The ranges that are claimed for a state file. */
 export function claimsOf(stateFile: string, claims = CLAIMS): IdRange[] {
   if (!existsSync(claims)) return [];
-  return taken(claims).filter((range) => claimsRange(range, stateFile, claims));
+  return taken(claims).filter((range) => holderOf(claimPath(claims, range)) === stateFile);
 }
 
 function claimPath(claims: string, { uid, gid }: IdRange): string {
   return `${claims}/${uid}-${gid}`;
 }
 
-function holderOf(path: string): string | undefined {
+function textOf(link: string): string | undefined {
   try {
-    return readlinkSync(path);
+    return readlinkSync(link);
   } catch {
     return undefined;
   }
+}
+
+/** The state file of who has it. */
+function holderOf(link: string): string | undefined {
+  return textOf(link)?.replace(/#[^#]*$/, "");
 }
 
 /**

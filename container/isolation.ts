@@ -20,7 +20,7 @@ import { isHostRoot } from "../specutils/user-namespace.ts";
 import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
-import { claimRange, claimsOf, claimsRange, releaseRange } from "./id-ranges.ts";
+import { type Claim, claimRange, claimsOf, releaseRange } from "./id-ranges.ts";
 import { checkNoGofer, DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
 import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed } from "./own-ids.ts";
@@ -83,19 +83,14 @@ export async function isolate(
   const baseline = baselineFilter(context.root, allowed);
   const policies = await mountPolicies(settings, spec);
   const { access } = policies;
-  const transform = (range: IdRange | undefined, userNamespace?: string): Isolated => {
-    const isOwn = userNamespace === undefined;
+  const transform = (range: IdRange | undefined, claim?: Claim, userNamespace?: string): Isolated => {
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
     const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, access, host, ...userns });
     if (access("/").access === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
-    const { id } = container;
-    // Only its own: what is somebody else's is taken in the name of their state file.
-    const release = () => releaseIsolation(context.root, { id, sandboxId: id, isolation: saved });
+    const release = () => claim?.release();
     const check = () => {
-      if (isOwn && range !== undefined && !claimsRange(range, statePath(context.root, id, id))) {
-        throw new ClocheError("it was deleted while it was created");
-      }
+      if (claim?.isHeld() === false) throw new ClocheError("it was deleted while it was created");
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
     // A layer is over one file system, without the mounts below it.
@@ -104,7 +99,7 @@ export async function isolate(
   };
   const idsOfHost = idsHost(host.kernel);
   const withIds = (range: IdRange, userNamespace: string): Isolated => {
-    const isolated = transform(range, userNamespace);
+    const isolated = transform(range, undefined, userNamespace);
     const why = whyNotServed(isolated, idsOfHost);
     if (why === undefined) return isolated;
     throw needsIds(why);
@@ -129,15 +124,15 @@ export async function isolate(
   const neighbour = neighbourOf(spec);
   if (neighbour !== undefined) return withIds(neighbour.range, neighbour.path);
   const stateFile = statePath(context.root, container.id, container.id);
-  const range = await claimRange(idsUser, stateFile);
+  const claim = await claimRange(idsUser, stateFile);
   try {
-    const isolated = transform(range);
+    const isolated = transform(claim.range, claim);
     const why = whyNotServed(isolated, idsOfHost);
     if (why === undefined) return isolated;
-    releaseRange(range, stateFile);
+    claim.release();
     return byDefault(why);
   } catch (error) {
-    releaseRange(range, stateFile);
+    claim.release();
     throw error;
   }
 }

@@ -89,9 +89,7 @@ export async function makeContainer(context: Context, options: CreateOptions, mo
   try {
     return await making.make();
   } catch (error) {
-    await undo.run(context);
-    // What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle).
-    if (making.hasRunHooks) await runPoststopHooks(context, record);
+    await making.takeBack();
     const reason = endOfSandbox(prepared.joins) ?? messageOf(error);
     throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${reason}`, { cause: error });
   }
@@ -121,7 +119,7 @@ class Making {
   readonly #warnings: string[] = [];
   #terminalFd: number | undefined;
   /** Whether any hook has been called. */
-  hasRunHooks = false;
+  #hasRunHooks = false;
 
   constructor(
     context: Context,
@@ -169,11 +167,15 @@ class Making {
       record: this.#record,
       launched,
       terminalFd: this.#terminalFd,
-      undo: async () => {
-        await this.#undo.run(this.#context);
-        await runPoststopHooks(this.#context, this.#record);
-      },
+      undo: () => this.takeBack(),
     };
+  }
+
+  /** What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle), which who deletes a container runs. */
+  async takeBack(): Promise<void> {
+    const isOurs = isSaved(this.#context.root, this.#record);
+    await this.#undo.run(this.#context);
+    if (isOurs && this.#hasRunHooks) await runPoststopHooks(this.#context, this.#record);
   }
 
   async #launch(): Promise<Launch> {
@@ -273,7 +275,7 @@ class Making {
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
-        this.hasRunHooks = true;
+        this.#hasRunHooks = true;
         const { hooks } = this.#prepared.spec;
         // Deprecated prestart hooks have always been told "created" by crun, and runtime-tools insists on it.
         runHooks("prestart", hooks?.prestart, hookState(this.#record, "created"));
@@ -282,7 +284,7 @@ class Making {
       },
       [SYNC.HOOK]: (request) => {
         this.#noteProcess(request);
-        this.hasRunHooks = true;
+        this.#hasRunHooks = true;
         return this.#hooks.next(containerHookState(this.#record));
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {

@@ -161,9 +161,10 @@ export class Connections {
     return true;
   }
 
-  /** Without this, two connections that are always busy would let no other come to its turn. */
+  /** Without this, two connections that are always busy would let no other come to its turn, nor the busier of the two the other. */
   #letOthersIn(): void {
-    if (this.#poll(this.#noTimeout) > 0) this.#activateNext([this.#active, this.#before]);
+    if (this.#poll(this.#noTimeout) <= 0) return;
+    if (!this.#activateNext([this.#active, this.#before])) this.#activateNext([this.#active]);
   }
 
   #poll(timeout: Uint8Array): number {
@@ -174,8 +175,13 @@ export class Connections {
     return (this.#polled[index * 2 + 1] ?? 0) >>> 16 !== 0;
   }
 
-  /** Of those that are ready, the first behind the one that is active now, which comes last. @param without these */
-  #activateNext(without: readonly (Gofer | undefined)[] = []): void {
+  /**
+   * Of those that are ready, the first behind the one that is active now, which comes last.
+   *
+   * @param without these
+   * @returns whether there is one
+   */
+  #activateNext(without: readonly (Gofer | undefined)[] = []): boolean {
     const trees = this.#trees;
     const from = this.#active === undefined ? 0 : trees.indexOf(this.#active) + 1;
     for (let offset = 0; offset < trees.length; offset++) {
@@ -183,8 +189,9 @@ export class Connections {
       const tree = trees[index];
       if (tree === undefined || !this.#happened(index) || without.includes(tree)) continue;
       this.#activate(tree);
-      return;
+      return true;
     }
+    return false;
   }
 
   #activate(tree: Gofer): void {

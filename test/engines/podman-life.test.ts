@@ -179,7 +179,13 @@ same("cp: both ways, of a running container and of one that is stopped", async (
     expect(stderr).toContain("value too large for defined data type");
     await side.ok("exec", name, "sh", "-c", `echo from the host > ${target}`);
   }
-  await side.ok("exec", name, "sh", "-c", "cat /mounted/in /copied/in /volume/in > /tmp/both; ln -s /etc/passwd /tmp/link");
+  await side.ok(
+    "exec",
+    name,
+    "sh",
+    "-c",
+    "cat /mounted/in /copied/in /volume/in > /tmp/both; ln -s /etc/passwd /tmp/link",
+  );
   await side.ok("cp", `${name}:/tmp/both`, `${directory}/both`);
   await side.ok("cp", `${name}:/mounted/in`, `${directory}/again`);
   await side.ok("stop", "--time=1", name);

@@ -75,7 +75,8 @@ it("trees: one that is unmounted leaves nothing open, the others are served on; 
 });
 
 /** Creates and removes a file of its own until it is killed. */
-const BUSY = "import os\nf = str(os.getpid())\nwhile True:\n  os.close(os.open(f, os.O_CREAT | os.O_RDWR)); os.unlink(f)";
+const BUSY =
+  "import os\nf = str(os.getpid())\nwhile True:\n  os.close(os.open(f, os.O_CREAT | os.O_RDWR)); os.unlink(f)";
 
 for (const busyTrees of [1, 2]) {
   it(`trees: those that are always busy let the others come to their turn (${busyTrees})`, () =>

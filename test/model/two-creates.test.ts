@@ -6,6 +6,8 @@ import { cgroupPids } from "../../sandbox/cgroups/members.ts";
 import { spawnHelper, waitPid } from "../../specutils/syscall.ts";
 import { statePath } from "../../statefile/names.ts";
 import { adoptOrphans, reapOrphans } from "../faults/orphans.ts";
+import { claimsOf } from "../helpers/claims.ts";
+import { isSandboxed } from "../helpers/level.ts";
 import { requires } from "../helpers/requires.ts";
 import { type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
@@ -100,10 +102,13 @@ it(
 
 it("a create that fails since it was deleted leaves the container alone that has got its id meanwhile", () =>
   withRuntime(async (runtime) => {
-    const gate = path.join(runtime.directory, "gate");
+    const [begun = "", gate = "", poststop = ""] = ["begun", "gate", "poststop"].map((name) =>
+      path.join(runtime.directory, name),
+    );
     const slow = runtime.bundle((spec) => {
-      const script = `until [ -e ${gate} ]; do sleep 0.02; done`;
-      spec.hooks = { createRuntime: [{ path: "/bin/sh", args: ["sh", "-c", script], env: ["PATH=/bin:/usr/bin"] }] };
+      const script = `touch ${begun}; until [ -e ${gate} ]; do sleep 0.02; done`;
+      const hook = (text: string) => [{ path: "/bin/sh", args: ["sh", "-c", text], env: ["PATH=/bin:/usr/bin"] }];
+      spec.hooks = { createRuntime: hook(script), poststop: hook(`echo poststop >> ${poststop}`) };
     });
     const bundle = runtime.bundle((spec) => {
       spec.process.args = ["sleep", "600"];
@@ -112,14 +117,18 @@ it("a create that fails since it was deleted leaves the container alone that has
     const pidFile = path.join(runtime.directory, "pid");
     const failing = runtime.spawn(["create", "--bundle", slow, "--pid-file", pidFile, id]);
     const ended = new Promise((resolve) => failing.on("exit", resolve));
-    await runtime.reaches(id, "creating");
+    await waitFor("it waits for its hook", () => existsSync(begun));
     runtime.ok(["delete", "--force", id]);
     runtime.ok(["create", "--bundle", bundle, "--pid-file", pidFile, id]);
     const before = runtime.state(id);
+    const ids = claimsOf(runtime);
+    expect(ids).toHaveLength(isSandboxed() ? 1 : 0);
     writeFileSync(gate, "");
     expect(await ended).toBe(1);
     expect(runtime.state(id)).toEqual(before);
     expect(readFileSync(pidFile, "utf8")).toBe(String(before.pid));
+    expect(claimsOf(runtime)).toEqual(ids);
+    expect(readFileSync(poststop, "utf8")).toBe("poststop\n");
     runtime.ok(["start", id]);
     expect(runtime.state(id)).toMatchObject({ status: "running", pid: before.pid, bundle });
   }));

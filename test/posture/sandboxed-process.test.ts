@@ -12,8 +12,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { CLAIMS } from "../../container/id-ranges.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
+import { claimsOf } from "../helpers/claims.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
 import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
@@ -335,7 +335,7 @@ it("sandboxed: with a user namespace of config.json's own the mappings are its, 
     });
     expect(mapOf(pid)).toEqual({ uid: 0, gid: 0, size: 1000 });
     expect(viewProcess(pid)).toMatchObject({ noNewPrivs: true, seccompFilters: 1 });
-    expect(readdirSync(CLAIMS).filter((name) => isOf(runtime, name))).toEqual([]);
+    expect(claimsOf(runtime)).toEqual([]);
   }));
 
 it("sandboxed: host network, pid, ipc, uts and cgroup namespaces work, and give no rights over them", () =>
@@ -398,7 +398,7 @@ it("sandboxed: who asks for a namespace of another sandbox gets its ids and user
     for (const type of ["user", "pid", "net", "ipc"] as const) expect(ours[type]).toBe(theirs[type]);
     expect(ours.mnt).not.toBe(theirs.mnt);
     runtime.ok(["delete", "--force", other.id]);
-    expect(readdirSync(CLAIMS).filter((name) => isOf(runtime, name))).toHaveLength(1);
+    expect(claimsOf(runtime)).toHaveLength(1);
   }));
 
 it("sandboxed: in a network that the engine made, /sys shows that network, sysctls are set and low ports are open", () =>
@@ -453,7 +453,7 @@ it(
       starts.forEach((start, index) => {
         if (index > 0) expect(start - (starts[index - 1] ?? 0)).toBeGreaterThanOrEqual(SIZE);
       });
-      const claimed = () => readdirSync(CLAIMS).filter((name) => isOf(runtime, name));
+      const claimed = () => claimsOf(runtime);
       expect(claimed()).toHaveLength(50);
       for (const id of ids) runtime.ok(["delete", "--force", id]);
       expect(claimed()).toEqual([]);
@@ -473,7 +473,7 @@ it("sandboxed: a range stays with its container when cloche is killed, and comes
       await killChild(child);
       runtime.run(["delete", "--force", id], SANDBOXED);
     }
-    expect(readdirSync(CLAIMS).filter((name) => isOf(runtime, name))).toEqual([]);
+    expect(claimsOf(runtime)).toEqual([]);
   }));
 
 it("sandboxed: a create that fails keeps no range", () =>
@@ -484,7 +484,7 @@ it("sandboxed: a create that fails keeps no range", () =>
     expect(exitCode).not.toBe(0);
     const id = runtime.create(undefined, SANDBOXED);
     expect(runtime.run(["create", "--bundle", runtime.bundle(), id], SANDBOXED).stderr).toContain("already exists");
-    expect(readdirSync(CLAIMS).filter((name) => isOf(runtime, name))).toHaveLength(1);
+    expect(claimsOf(runtime)).toHaveLength(1);
   }));
 
 it("dev.cloche.isolation: asks for more without ado, for less only where the administrator allows it", () =>
@@ -505,14 +505,6 @@ it("dev.cloche.isolation: asks for more without ado, for less only where the adm
     expect(level("oci", ["--isolation", "sandboxed"])).toContain('"oci" isolates less than "sandboxed"');
     expect(level("none", [])).toContain('got "none", want one of oci, sandboxed');
   }));
-
-function isOf(runtime: Runtime, claim: string): boolean {
-  try {
-    return readlinkSync(path.join(CLAIMS, claim)).startsWith(`${runtime.root}/`);
-  } catch {
-    return false; // somebody else's that has gone, or the lock
-  }
-}
 
 function isIn(name: string, userNamespace: string): boolean {
   try {
