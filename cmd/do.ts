@@ -7,13 +7,14 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, statfsSync, writeFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { DEFAULT_ISOLATION, type IsolationSettings } from "../container/isolation-level.ts";
+import { idsHost, whyNoIds } from "../container/own-ids.ts";
+import { idMappingOf } from "../sandbox/isolation/file-systems.ts";
 import { messageOf, UnsupportedError } from "../specutils/errors.ts";
 import { isAtLeast, type KernelVersion, runningKernel } from "../specutils/kernel-version.ts";
 import { loading } from "../specutils/spans.ts";
-import { isInUserNamespace } from "../specutils/user-namespace.ts";
 import { workingDirectory } from "../specutils/working-directory.ts";
 import { command } from "./command.ts";
 import { toJson } from "./output.ts";
@@ -71,7 +72,11 @@ export default command({
 
 /** A sandbox unless something else was asked for, or this host or user cannot have one. */
 function doIsolation(settings: IsolationSettings = DEFAULT_ISOLATION): IsolationSettings {
-  const isPossible = process.geteuid?.() === 0 && !isInUserNamespace() && isAtLeast(runningKernel(), SANDBOX_KERNEL);
+  const kernel = runningKernel();
+  const isPossible =
+    isAtLeast(kernel, SANDBOX_KERNEL) &&
+    whyNoIds(idsHost(kernel)) === undefined &&
+    idMappingOf(statfsSync("/").type, kernel) === "map";
   const level = settings.isChosen ? settings.level : isPossible ? "sandboxed" : "oci";
   return { ...settings, level, ...(level === "sandboxed" && { rootfsOverlay: "memory" as const }) };
 }

@@ -46,7 +46,7 @@ export async function destroyContainer(container: Remains): Promise<void> {
   const hasMembers = cgroup !== undefined && cgroup.driver !== "disabled";
   if (process !== undefined) signalProcess(process, constants.signals.SIGKILL);
   // A gofer that does not answer keeps it from dying. Not sooner: its end before the process's would be told as the reason of that.
-  if (process !== undefined && gofer !== undefined && !waitForEnd(process, ANSWER_TIMEOUT_MS)) await end(gofer);
+  if (process !== undefined && gofer !== undefined && !waitForEnd(process, ANSWER_TIMEOUT_MS)) await end(gofer, 0);
   if (hasMembers) {
     // Also thaws what is paused, and kills what a shared pid namespace keeps alive.
     const { killCgroup } = await import("../sandbox/cgroups/members.ts");
@@ -67,9 +67,9 @@ export async function destroyContainer(container: Remains): Promise<void> {
   if (startSocket !== undefined) removeFile(startSocket);
 }
 
-async function end(gofer: ProcessRef): Promise<void> {
+async function end(gofer: ProcessRef, patienceMs?: number): Promise<void> {
   const { endGofer } = await import("./gofer.ts");
-  endGofer(gofer);
+  endGofer(gofer, patienceMs);
 }
 
 /**

@@ -143,7 +143,12 @@ function program(): [string, ...string[]] {
   return isCompiled ? [process.execPath] : [process.execPath, path.join(import.meta.dirname, "../cmd/main.ts")];
 }
 
-/** Ends a gofer, which normally has ended with the container's mounts, and waits for it a moment. */
-export function endGofer(gofer: ProcessRef): void {
+/**
+ * Ends a gofer. It normally ends with the container's mounts, and may have lines of audit to write before.
+ *
+ * @param patienceMs for how long it may end by itself
+ */
+export function endGofer(gofer: ProcessRef, patienceMs = END_TIMEOUT_MS): void {
+  if (waitForEnd(gofer, patienceMs)) return;
   if (signalProcess(gofer, constants.signals.SIGKILL)) waitForEnd(gofer, END_TIMEOUT_MS);
 }

@@ -85,7 +85,8 @@ export async function isolate(
   const { access } = policies;
   const transform = (range: IdRange | undefined, claim?: Claim, userNamespace?: string): Isolated => {
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
-    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, access, host, ...userns });
+    const hasLayer = rootfsOverlay !== "none";
+    const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, hasLayer, access, host, ...userns });
     if (access("/").access === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
     const release = () => claim?.release();
@@ -93,9 +94,7 @@ export async function isolate(
       if (claim?.isHeld() === false) throw new ClocheError("it was deleted while it was created");
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
-    // A layer is over one file system, without the mounts below it.
-    const parts = overlay === undefined ? sandboxed.parts : sandboxed.parts.filter(({ of }) => of !== "root");
-    return { ...sandboxed, parts, policies, saved, baseline, overlay, release, check };
+    return { ...sandboxed, policies, saved, baseline, overlay, release, check };
   };
   const idsOfHost = idsHost(host.kernel);
   const withIds = (range: IdRange, userNamespace: string): Isolated => {

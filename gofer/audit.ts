@@ -60,20 +60,21 @@ export class Audit {
       const isKnown = fd >= 0 && gofer.host.stat(fd) >= 0;
       const bytes = isKnown ? Number(gofer.arena.u64(AT.stat + STAT.SIZE)) : 0;
       const access = (field(gofer, 0) & O_ACCMODE) === 0 ? "read" : "write";
-      this.#add(gofer, "open", gofer.nodes.path(nodeOf(gofer)), { access, bytes });
+      const isWanted = this.#guard.isNodeLogged(nodeOf(gofer));
+      this.#add(gofer, "open", gofer.nodes.path(nodeOf(gofer)), { access, bytes }, isWanted);
     } else if (named !== undefined) {
-      this.#noteName(gofer, named, NAME_OFFSET[opcode] ?? 0);
+      this.#noteName(gofer, opcode, named, NAME_OFFSET[opcode] ?? 0);
     }
   }
 
-  #noteName(gofer: Gofer, event: Event, offset: number): void {
+  #noteName(gofer: Gofer, opcode: number, event: Event, offset: number): void {
     const name = nameAt(gofer, offset) ?? "";
     const path = this.#guard.pathOf(nodeOf(gofer), name);
     if (event === "rename") {
       const to = this.#guard.pathOf(field(gofer, 0), nameAt(gofer, offset + name.length + 1) ?? "");
       this.#add(gofer, event, path, { to: bytesAsText(to) }, this.#guard.isLogged(to));
     } else {
-      this.#add(gofer, event, path, {});
+      this.#add(gofer, event, path, {}, opcode === OP.LINK && this.#guard.isNodeLogged(field(gofer, 0)));
     }
   }
 

@@ -109,14 +109,8 @@ export function create(gofer: Gofer): number {
   return withName(gofer, CREATE.BYTES, (parentFd, address, name, parent) => {
     const fd = make(gofer, (mode) => host.openAt(parentFd, address, O_CREAT | O_EXCL, mode));
     if (fd >= 0) return replyCreated(gofer, fd, flags, () => nodes.seen(parent, name));
-    if (fd !== -EEXIST || (flags & O_EXCL) !== 0) return fd;
-    // The host has made it since the kernel looked: an opening like any other.
-    const existing = host.openPathAt(parentFd, address);
-    if (existing < 0) return existing;
-    const truncated = (flags & O_TRUNC) === 0 ? 0 : empty(gofer, existing, flags);
-    if (truncated >= 0) return replyCreated(gofer, existing, flags, () => nodes.seen(parent, name));
-    host.close(existing);
-    return truncated;
+    // The host has made it since the kernel looked. The kernel, which does not ask whether somebody may open what it creates, looks again.
+    return fd === -EEXIST && (flags & O_EXCL) === 0 ? -ESTALE : fd;
   });
 }
 
@@ -248,6 +242,9 @@ export function lseek(gofer: Gofer): number {
   });
 }
 
+/** The host copies as much as it is asked to, without a pause, and nobody else is served meanwhile. Callers ask again for the rest. */
+const MAX_COPY = 16 << 20;
+
 /** struct fuse_copy_file_range_in. */
 const COPY = { FH_IN: 0, OFF_IN: 8, NODE_OUT: 16, FH_OUT: 24, OFF_OUT: 32, LENGTH: 40 };
 
@@ -258,7 +255,8 @@ export function copyFileRange(gofer: Gofer): number {
       arena.copy(REQUEST + COPY.OFF_IN, AT.scratch, 8);
       arena.copy(REQUEST + COPY.OFF_OUT, AT.scratch + 8, 8);
       const offsets = arena.base + AT.scratch;
-      const copied = sys(NR.copy_file_range, from, offsets, to, offsets + 8, longField(gofer, COPY.LENGTH), 0);
+      const length = Math.min(Number(longField(gofer, COPY.LENGTH)), MAX_COPY);
+      const copied = sys(NR.copy_file_range, from, offsets, to, offsets + 8, length, 0);
       if (copied < 0) return copied;
       // What was read from has another access time now, which the kernel does not expect.
       expireAttributes(gofer, nodeOf(gofer));

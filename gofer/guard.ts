@@ -1,6 +1,6 @@
 /**
  * Policy put in force: looks at each request before it is carried out. A node carries what its path is to the policy since it was
- * seen there; a file with several names is read-only if one of them is.
+ * seen there; a file with several names is read-only, or logged, if one of them is.
  */
 import type { Gofer } from "./gofer.ts";
 import { field, nameAt, nodeOf } from "./gofer.ts";
@@ -9,8 +9,9 @@ import type { Nodes } from "./nodes.ts";
 import { Globs, type GoferPolicy } from "./policy.ts";
 import { OP, ROOT_ID } from "./protocol.ts";
 
-/** `Nodes.marks` of what is read-only. */
+/** `Nodes.marks` of what is read-only, and of what the audit stream is to tell of. */
 const READ_ONLY = 1;
+const LOGGED = 2;
 
 /** Where the names lie in the payload of requests that make or remove one. */
 export const NAME_OFFSET: Readonly<Record<number, number>> = {
@@ -39,7 +40,7 @@ export class Guard {
     // What is not said is everything: whoever wants an audit stream without more wants all of it.
     this.#logged = new Globs(policy.logged.length === 0 ? ["**"] : policy.logged);
     this.#nodes = nodes;
-    if (this.#readOnly.isEmpty) return;
+    if (this.#readOnly.isEmpty && policy.logged.length === 0) return;
     nodes.mark = (parent, name) => this.#marksOf(this.pathOf(parent, name));
     nodes.marks[ROOT_ID] = this.#marksOf(nodes.path(ROOT_ID));
   }
@@ -58,6 +59,11 @@ export class Guard {
     return this.#logged.covers(path);
   }
 
+  /** Whether a node was seen at a path that is logged, wherever it is now. */
+  isNodeLogged(node: number): boolean {
+    return ((this.#nodes.marks[node] ?? 0) & LOGGED) !== 0;
+  }
+
   /** 0 if the request in the arena may be carried out, or -errno. */
   check(gofer: Gofer, opcode: number): number {
     if (this.#hidden.isEmpty && this.#readOnly.isEmpty) return 0;
@@ -66,7 +72,7 @@ export class Guard {
   }
 
   #marksOf(path: string): number {
-    return this.#readOnly.covers(path) ? READ_ONLY : 0;
+    return (this.#readOnly.covers(path) ? READ_ONLY : 0) | (this.isLogged(path) ? LOGGED : 0);
   }
 
   #checkName(gofer: Gofer, opcode: number, offset: number): number {

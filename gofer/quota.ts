@@ -1,5 +1,5 @@
 /**
- * How much a container may add to a mount since its gofer was started: bytes (sizes of files, holes included) and files. What an
+ * How much a container may add to a mount since its gofer was started: bytes (sizes of regular files, holes included) and files. What an
  * unlinked file takes is given back when nobody has it open any more.
  *
  * Bytes can only be counted where they pass through the gofer: with a limit of bytes there is no passthrough.

@@ -7,7 +7,7 @@ import { Directories } from "./directories.ts";
 import type { Gofer } from "./gofer.ts";
 import { Guard } from "./guard.ts";
 import { Hooks } from "./hooks.ts";
-import { EOPNOTSUPP, type Host, STAT } from "./host.ts";
+import { EOPNOTSUPP, type Host, STAT, TYPE } from "./host.ts";
 import { makeFuseMount } from "./mount.ts";
 import { Nodes } from "./nodes.ts";
 import type { TreeOptions } from "./options.ts";
@@ -89,12 +89,13 @@ function quotaOf({ quotas }: Shared, { mount, quotaBytes, quotaFiles }: TreeOpti
   return quota;
 }
 
-/** What the quota gets back when the kernel forgets a file that has no name any more. */
+/** What the quota gets back when the kernel forgets a file that has no name any more: of regular files alone it counts the bytes. */
 function releaseUnlinked(quota: Quota, host: Host, nodes: Nodes, node: number): void {
   const fd = nodes.fds[node] ?? -1;
   if (nodes.parents[node] !== 0 || fd < 0 || host.stat(fd) < 0) return;
   const isGone = host.arena.u32[(AT.stat + STAT.NLINK) >> 2] === 0;
-  if (isGone) quota.release(Number(host.arena.u64(AT.stat + STAT.SIZE)));
+  if (!isGone) return;
+  quota.release(nodes.types[node] === TYPE.regular ? Number(host.arena.u64(AT.stat + STAT.SIZE)) : 0);
 }
 
 /** Whether the host's file system has POSIX ACLs. */

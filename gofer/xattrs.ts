@@ -8,6 +8,7 @@ import { addressIn, field, type Gofer, REPLY, REQUEST, withNode } from "./gofer.
 import { ENODATA, EOPNOTSUPP, EPERM, ERANGE, STAT } from "./host.ts";
 import { SETXATTR_ACL_KILL_SGID } from "./protocol.ts";
 
+const CAPABILITY = "security.capability";
 const ACL_ACCESS = "system.posix_acl_access";
 const ACL_DEFAULT = "system.posix_acl_default";
 const S_ISGID = 0o2000;
@@ -18,8 +19,7 @@ type Use = "read" | "write";
 
 /** 0, or why an attribute cannot be used. */
 function refusal(name: string, use: Use): number {
-  if (name.startsWith("user.") || name === "security.capability" || name === ACL_ACCESS || name === ACL_DEFAULT)
-    return 0;
+  if (name.startsWith("user.") || name === CAPABILITY || name === ACL_ACCESS || name === ACL_DEFAULT) return 0;
   if (name.startsWith("trusted.") || name.startsWith("security.")) return use === "read" ? -ENODATA : -EPERM;
   return -EOPNOTSUPP;
 }
@@ -47,8 +47,8 @@ export function setxattr(gofer: Gofer): number {
   const address = addressIn(gofer, SET_BYTES);
   const size = Math.min(field(gofer, 0), MAX_TRANSFER);
   return withNode(gofer, (fd) => {
+    putIdsInside(gofer, name, SET_BYTES + name.length + 1, size);
     // The host would ask whether the gofer may keep set-group-ID; the kernel has asked that of the caller.
-    if (name === ACL_ACCESS || name === ACL_DEFAULT) putIdsInside(gofer, SET_BYTES + name.length + 1, size);
     const set = () => host.setXattr(fd, address, address + name.length + 1, size, field(gofer, 4));
     const result = name === ACL_ACCESS ? host.withFsetid(set) : set();
     if (result < 0 || name !== ACL_ACCESS || (field(gofer, 8) & SETXATTR_ACL_KILL_SGID) === 0) return result;
@@ -58,11 +58,17 @@ export function setxattr(gofer: Gofer): number {
   });
 }
 
-/** A struct posix_acl_xattr_header, then entries of tag, permissions and id; the value begins where it likes. */
-function putIdsInside({ arena: { bytes } }: Gofer, offset: number, size: number): void {
-  const end = REQUEST + offset + size;
-  for (let at = REQUEST + offset + 4; at + 8 <= end; at += 8)
-    bytes.writeUInt32LE(idInside(bytes.readUInt32LE(at + 4)), at + 4);
+/** Where the first id is in a value, and how far apart they are: a struct posix_acl_xattr, a struct vfs_ns_cap_data. */
+const ACL_IDS = { FIRST: 8, STEP: 8 };
+const CAPABILITY_IDS = { FIRST: 20, STEP: 4 };
+
+/** Ids in the value of an ACL or of file capabilities, which begins where it likes. */
+function putIdsInside({ arena: { bytes } }: Gofer, name: string, offset: number, size: number): void {
+  if (name.startsWith("user.")) return;
+  const { FIRST, STEP } = name === CAPABILITY ? CAPABILITY_IDS : ACL_IDS;
+  const start = REQUEST + offset;
+  for (let at = start + FIRST; at + 4 <= start + size; at += STEP)
+    bytes.writeUInt32LE(idInside(bytes.readUInt32LE(at)), at);
 }
 
 /** struct fuse_getxattr_in. */

@@ -22,6 +22,7 @@ import {
   type ParsedMountOptions,
   parseMountOptions,
 } from "../specutils/mount-options.ts";
+import { hasMappings } from "../specutils/mount-rules.ts";
 import type { Mount, Spec } from "../specutils/spec.ts";
 import { AT_RECURSIVE } from "../specutils/syscall/constants.ts";
 import { planCgroupMount } from "./cgroup-mounts.ts";
@@ -187,7 +188,7 @@ function planBind(context: MountContext, mount: Mount, index: number, options: P
   }
   ops.push(...attributeOps(slot, options, what));
   if (served !== undefined) plan.host.push(...idMapOps(context, slot, "served", `${what}: map the ids`));
-  if (served === undefined && isIdMap && mount.uidMappings === undefined) {
+  if (served === undefined && isIdMap && !hasMappings(mount)) {
     const kind = options.idmap === "ridmap" ? "tree" : "one";
     plan.host.push(
       ...idMapOps(context, slot, kind, `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`),
@@ -217,9 +218,8 @@ function procError(index: number): SpecError {
   return new SpecError(`invalid config.json: ${field}: "/proc" takes a mount of type proc only`, field);
 }
 
-/** Mappings alone say it too; the options came later, for older runtimes to stumble over (config.md#posix-platform-mounts). */
-function isIdMapped({ uidMappings = [] }: Mount, { idmap }: ParsedMountOptions): boolean {
-  return idmap !== undefined || uidMappings.length > 0;
+function isIdMapped(mount: Mount, { idmap }: ParsedMountOptions): boolean {
+  return idmap !== undefined || hasMappings(mount);
 }
 
 /** Ops of the host stage that shift the ids of a detached tree by the mappings of the container's user namespace. */
@@ -253,15 +253,12 @@ function planIdMap(
 ): Op[] {
   const what = `mounts[${index}]: map the ids of ${JSON.stringify(mount.destination)}`;
   const namespace = plan.slot();
-  const { uidMappings = [], gidMappings = [] } = mount;
-  const hasOwn = uidMappings.length > 0;
   const user = namespaceChoice(spec.linux, "user");
-  if (!hasOwn && user.kind === "path") {
+  if (!hasMappings(mount) && user.kind === "path") {
     plan.host.push(openOp(namespace, user.path, 0, what));
   } else {
-    const uids = hasOwn ? uidMappings : (spec.linux?.uidMappings ?? []);
-    const gids = hasOwn ? gidMappings : (spec.linux?.gidMappings ?? []);
-    plan.host.push(op(OP.ID_MAP, what, [namespace], [mappingText(uids), mappingText(gids)]));
+    const { uidMappings = [], gidMappings = [] } = hasMappings(mount) ? mount : (spec.linux ?? {});
+    plan.host.push(op(OP.ID_MAP, what, [namespace], [mappingText(uidMappings), mappingText(gidMappings)]));
   }
   const args = [slot, MOUNT_ATTR_IDMAP, 0, BigInt(namespace + 1) << 32n];
   return [

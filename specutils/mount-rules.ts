@@ -23,6 +23,11 @@ export function checkMounts(document: string, spec: Spec, warn: (message: string
   }
 }
 
+/** Mappings of its own map a mount's ids also without option `idmap`, which came later, for older runtimes to stumble over (config.md#posix-platform-mounts). */
+export function hasMappings({ uidMappings = [] }: Mount): boolean {
+  return uidMappings.length > 0;
+}
+
 function checkMount(
   document: string,
   mount: Mount,
@@ -37,8 +42,7 @@ function checkMount(
   }
   checkMappings(document, uidMappings, `${field}.uidMappings`);
   checkMappings(document, gidMappings, `${field}.gidMappings`);
-  const hasMappings = uidMappings !== undefined && uidMappings.length > 0;
-  if (parsed.idmap !== undefined && !hasMappings && !hasUserNamespace) {
+  if (parsed.idmap !== undefined && !hasMappings(mount) && !hasUserNamespace) {
     throw invalid(
       document,
       `${field}.options`,

@@ -2,6 +2,7 @@
 import path from "node:path";
 import { SpecError, UnsupportedError } from "../../specutils/errors.ts";
 import { MS_SHARED, type ParsedMountOptions, parseMountOptions } from "../../specutils/mount-options.ts";
+import { hasMappings } from "../../specutils/mount-rules.ts";
 import type { IdMapping, Mount } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
 import { idMappingOf, USER_MOUNTABLE } from "./file-systems.ts";
@@ -27,13 +28,20 @@ export function sandboxedMounts(
 
 function rootIds(input: SandboxedInput, found: Findings): RootIds {
   const place: Place = { of: "root", source: input.rootfs, destination: "/", field: "root.path" };
-  const ids = idsOfTree(input, place, true, found);
-  if (ids === "serve" && input.access("/").access !== "donated") found.parts.push(wholeOf(place));
+  // A layer is over one file system, without the mounts below it.
+  const ids = idsOfTree(input, place, !input.hasLayer, found);
+  if (ids === "serve" && !input.hasLayer && input.access("/").access !== "donated") addWhole(found, place);
   return ids;
 }
 
-function wholeOf({ of, source, field }: Place): Part {
-  return { of, below: "", source, ids: "serve", field };
+/** @throws UnsupportedError */
+function addWhole({ parts }: Findings, { of, source, field }: Place): void {
+  if (parts.length >= MAX_PARTS) {
+    throw new UnsupportedError(
+      `${field}: more than ${MAX_PARTS} mounts of the container would have to be served or mapped one by one: use fewer, or "bind" instead of "rbind"`,
+    );
+  }
+  parts.push({ of, below: "", source, ids: "serve", field });
 }
 
 /** What comes of it beside the mounts. */
@@ -65,7 +73,7 @@ function sandboxedMount(input: SandboxedInput, mount: Mount, index: number, foun
 }
 
 /** A new file system. Those of the kernel belong to a namespace, and may be mounted by who owns that. */
-function newMount({ spec, host, access }: SandboxedInput, mount: Mount, index: number): Mount {
+function newMount({ spec, host, access, range }: SandboxedInput, mount: Mount, index: number): Mount {
   const { type = "", options = [] } = mount;
   if (access(mount.destination).policy === "named") throw cannotServe(`mounts[${index}]`);
   if (!USER_MOUNTABLE.has(type)) {
@@ -82,7 +90,8 @@ function newMount({ spec, host, access }: SandboxedInput, mount: Mount, index: n
   const isOthers = type === "sysfs" && namespaceChoice(spec.linux, "network").kind !== "new";
   // Terminals are devices, made by the kernel.
   const closed = type === "devpts" ? ["nosuid"] : CLOSED;
-  return { ...mount, options: [...options, ...closed, ...(isOthers ? ["ro"] : [])] };
+  const own = hasMappings(mount) && range !== undefined ? withOwnMappings(mount, range, index) : mount;
+  return { ...own, options: [...options, ...closed, ...(isOthers ? ["ro"] : [])] };
 }
 
 function bindMount(
@@ -106,13 +115,13 @@ function bindMount(
   }
   const closed = [...options, ...CLOSED, ...(isTree ? ["rnosuid", "rnodev"] : [])];
   if (input.range === undefined) return { ...mount, options: closed };
-  if (parsed.idmap !== undefined && mount.uidMappings !== undefined) {
+  if (hasMappings(mount)) {
     if (isHeld) throw cannotServe(field);
     return { ...withOwnMappings(mount, input.range, index), options: closed };
   }
   const place: Place = { of: index, source, destination: mount.destination, field };
   const ids = idsOfTree(input, place, isTree, found);
-  if (ids === "serve" && kind === "directory" && access !== "donated") found.parts.push(wholeOf(place));
+  if (ids === "serve" && kind === "directory" && access !== "donated") addWhole(found, place);
   else if (ids === "serve") {
     found.warnings.push(nobodys(field, source));
   }
@@ -154,8 +163,8 @@ function idsOfTree(input: SandboxedInput, place: Place, isTree: boolean, found: 
   if (isMapped) return "map-tree";
   // What is donated as it is keeps the host's ids below, of which none is inside.
   if (access === "donated") return ids;
-  if (found.parts.length + below.length >= MAX_PARTS) {
-    const many = `there are ${below.length} mounts below ${JSON.stringify(source)}, which are too many to serve`;
+  if (below.length > 0 && found.parts.length + below.length >= MAX_PARTS) {
+    const many = `there are ${below.length} mounts below ${JSON.stringify(source)}, too many to serve or map beside ${found.parts.length} others`;
     if (ids === "serve") throw new UnsupportedError(`${field}: ${many}: use "bind" instead of "rbind"`);
     found.warnings.push(`${field}: ${many}: their files are nobody's inside`);
     return ids;

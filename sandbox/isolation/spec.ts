@@ -59,6 +59,8 @@ export interface SandboxedInput {
   range: IdRange | undefined;
   /** The user namespace of the sandbox that the container joins, which has that range. */
   joined?: string;
+  /** Whether what is written to the root file system goes to a layer over it. */
+  hasLayer: boolean;
   /** By a mount's destination; `/` for the root file system. */
   access(destination: string): MountAccess;
   host: HostView;

@@ -55,6 +55,30 @@ function python(text: string, ...args: string[]): string {
   return stdout.trim();
 }
 
+describe("opening", () => {
+  itRunsPython("what the host has made since the kernel looked for it is opened by who may, and by nobody else", () => {
+    const open = (file: string, user: number, flags: string) =>
+      `
+import os
+absent, made = ${JSON.stringify([served(file), source(file)])}
+assert not os.path.exists(absent)
+if os.fork() == 0:
+  os._exit(os.spawnlp(os.P_WAIT, "sh", "sh", "-c", "umask 077; echo secret > " + made))
+os.wait()
+os.setgid(${user}); os.setuid(${user})
+try: print(os.read(os.open(absent, ${flags}), 9))
+except OSError as error: print(error.strerror)
+`;
+    for (const directory of [source(), path.dirname(source())]) chmodSync(directory, 0o777);
+    expect(python(open("of-root", 1000, "os.O_CREAT | os.O_RDWR"))).toBe("Permission denied");
+    expect(python(open("of-root2", 1000, "os.O_CREAT | os.O_RDWR | os.O_TRUNC"))).toBe("Permission denied");
+    expect(python(open("of-root3", 1000, "os.O_CREAT | os.O_EXCL | os.O_RDWR"))).toBe("File exists");
+    expect(python(open("of-root4", 0, "os.O_CREAT | os.O_RDWR"))).toBe("b'secret\\n'");
+    expect(readFileSync(source("of-root2"), "utf8")).toBe("secret\n");
+    for (const directory of [source(), path.dirname(source())]) chmodSync(directory, 0o700);
+  });
+});
+
 function errnoOf(body: () => unknown): string {
   try {
     body();
@@ -255,7 +279,7 @@ describe("executing", () => {
     chmodSync(served("suid"), 0o6755);
     const written = spawnSync("sh", ["-c", `echo y >> '${served("suid")}'`], { uid: 1000, gid: 1000 });
     expect(written.status).not.toBe(0); // the test's directory is root's alone
-    chmodSync(path.dirname(tree.source), 0o755);
+    for (const directory of [source(), path.dirname(source())]) chmodSync(directory, 0o755);
     expect(spawnSync("sh", ["-c", `echo y >> '${served("suid")}'`], { uid: 1000, gid: 1000 }).status).toBe(0);
     expect(statSync(source("suid")).mode & 0o7777).toBe(0o755);
     expect(statSync(served("suid")).mode & 0o7777).toBe(0o755);

@@ -1,11 +1,12 @@
 /** That two processes that fight over paths, inside and on the host, never make the gofer reach what is outside of its tree. */
 import { describe, expect } from "bun:test";
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { requires } from "../helpers/requires.ts";
 import { projectDirectory } from "../helpers/runtime-path.ts";
 import { serveTree } from "../helpers/served-tree.ts";
+import { listXattrs } from "../helpers/xattr.ts";
 
 const itServes = requires("root", "CAP_SYS_ADMIN", "fuse");
 
@@ -31,7 +32,7 @@ function picture(directory: string): unknown {
     .sort()
     .map((name) => {
       const { mode, size, nlink, ino } = statSync(path.join(directory, name));
-      const attributes = spawnSync("getfattr", ["-m-", path.join(directory, name)], { encoding: "utf8" }).stdout;
+      const attributes = listXattrs(path.join(directory, name));
       return [
         name,
         mode,

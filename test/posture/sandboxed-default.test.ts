@@ -136,6 +136,15 @@ it("by default, where user namespaces are forbidden: root of the host is confine
     );
   }));
 
+it("do, where user namespaces are forbidden: runs all the same, without a sandbox", () =>
+  withRuntime((runtime) => {
+    const forbid = `exec 3<> ${path.join(runtime.directory, "zero")}; ${NO_USER_NAMESPACES}`;
+    const script = "cut -c 12- /proc/self/uid_map; echo x > /etc/new";
+    const { stdout, stderr, exitCode } = runAfter(forbid, runtime, ["do", "--", "sh", "-c", script]);
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    expect(stdout).toMatch(/^ *0 +4294967295\n$/);
+  }));
+
 it("by default, where the files of an image cannot be served: the same", () =>
   withRuntime((runtime) => {
     const { bundle, mount } = overlaid(runtime);

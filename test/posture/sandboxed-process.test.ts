@@ -338,6 +338,26 @@ it("sandboxed: with a user namespace of config.json's own the mappings are its, 
     expect(claimsOf(runtime)).toEqual([]);
   }));
 
+it("sandboxed: mappings of a mount's own are to ids of the sandbox, with option idmap and without", () =>
+  withRuntime((runtime) => {
+    const source = path.join(runtime.directory, "data");
+    mkdirSync(source);
+    chownSync(source, 1000, 2000);
+    const { stdout, stderr } = run(runtime, (spec) => {
+      spec.process.args = ["stat", "-c", "%u:%g", "/option", "/silent"];
+      const uidMappings = [{ containerID: 1000, hostID: 5000, size: 1 }];
+      const gidMappings = [{ containerID: 2000, hostID: 6000, size: 1 }];
+      for (const [destination, options] of [
+        ["/option", ["bind", "idmap"]],
+        ["/silent", ["bind"]],
+      ] as const) {
+        spec.mounts.push({ destination, type: "bind", source, options: [...options], uidMappings, gidMappings });
+      }
+    });
+    expect(stderr).toBe("");
+    expect(stdout).toBe("5000:6000\n5000:6000\n");
+  }));
+
 it("sandboxed: host network, pid, ipc, uts and cgroup namespaces work, and give no rights over them", () =>
   withRuntime((runtime) => {
     const all = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"];

@@ -12,12 +12,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { NR, sys } from "../../specutils/syscall.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
 import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { getXattr, setXattr } from "../helpers/xattr.ts";
 
 const it = requires("root", "busybox", "cloche");
 
@@ -122,19 +122,37 @@ it("served: what root of the host makes in a running container is root's inside,
       "0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000400ffffffff",
       "hex",
     );
-    const name = "system.posix_acl_access";
-    expect(sys(NR.setxattr, `${inside}/given`, name, acl, acl.length, 0)).toBe(0);
+    expect(setXattr(`${inside}/given`, "system.posix_acl_access", acl)).toBe(0);
+    // cap_net_raw+ep (capabilities(7), VFS_CAP_REVISION_2)
+    const capability = Buffer.from("0100000200200000000000000000000000000000", "hex");
+    expect(setXattr(`${inside}/directory/file`, "security.capability", capability)).toBe(0);
     const owners = runtime.ok(["exec", id, "sh", "-c", "cd /data; stat -c %u:%g . directory directory/* given"]);
     expect(owners).toBe("0:0\n0:0\n0:0\n0:0\n1000:100\n");
     for (const file of ["directory", "directory/file"]) {
       expect(statSync(path.join(data, file))).toMatchObject({ uid: 0, gid: 0 });
     }
     expect(statSync(path.join(data, "given"))).toMatchObject({ uid: 1000, gid: 100 });
-    const onHost = new Uint8Array(acl.length);
-    expect(sys(NR.getxattr, path.join(data, "given"), name, onHost, onHost.length)).toBe(acl.length);
-    expect(Buffer.from(onHost)).toEqual(acl);
+    expect(getXattr(path.join(data, "given"), "system.posix_acl_access")).toEqual(acl);
+    expect(getXattr(path.join(data, "directory/file"), "security.capability")).toEqual(capability);
     expect(() => chownSync(`${inside}/given`, 70_000, 0)).toThrow("EOVERFLOW");
     runtime.ok(["exec", "--user", "1000:100", id, "sh", "-c", "echo mine > /data/given; cat /data/directory/file"]);
+  }));
+
+it("served: more mounts than a gofer takes are refused with the remedy, and nothing is left", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      for (let index = 0; index < 60; index++) {
+        const source = path.join(runtime.directory, `source${index}`);
+        mkdirSync(source);
+        spec.mounts.push({ destination: `/data${index}`, type: "bind", source, options: ["bind"] });
+      }
+    });
+    const { exitCode, stderr } = runtime.run(["run", "--bundle", bundle, runtime.id()], SERVED);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(
+      /^.*mounts\[\d+\]: more than 40 mounts of the container would have to be served .*: use fewer, .*\n$/,
+    );
+    expect(runtime.run(["run", "--bundle", bundle, runtime.id()], AUTO).stderr).toBe("");
   }));
 
 it("served: the gofer has the container's oom_score_adj, none of its cgroups, and nothing of ours open", () =>
