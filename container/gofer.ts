@@ -12,7 +12,7 @@ import path from "node:path";
 import type { GoferOptions, TreeOptions } from "../gofer/options.ts";
 import { bytesOf } from "../gofer/policy.ts";
 import { goferFilter } from "../gofer/seccomp.ts";
-import { startGoferOfTrees } from "../gofer/start.ts";
+import { startGofer } from "../gofer/start.ts";
 import type { Part } from "../sandbox/isolation/spec.ts";
 import type { OpenPart } from "../sandbox/parts.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
@@ -63,9 +63,9 @@ export function openServedMounts(isolated: Isolated, container: GoferContainer):
       }
     }
     if (trees.length === 0) return { parts, pidfd: undefined, gofer: undefined, fds };
-    const { pid, mounts } = start(isolated, trees, container);
-    fds.push(...mounts.map(({ fd }) => fd));
-    parts.push(...trees.map(({ part }, index) => ({ ...part, fd: mounts[index]?.fd ?? -1 })));
+    const { pid, mountFds } = start(isolated, trees, container);
+    fds.push(...mountFds);
+    parts.push(...trees.map(({ part }, index) => ({ ...part, fd: mountFds[index] ?? -1 })));
     const gofer = processRef(pid);
     const pidfd = gofer && openPidfd(gofer);
     if (pidfd !== undefined) fds.push(pidfd);
@@ -87,7 +87,6 @@ function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[],
   const { root, id, sandboxId } = container;
   const options = trees.map(({ part }) => treeOptions(isolated, part));
   const all: Partial<GoferOptions> = {
-    outlivesControl: true,
     stateFile: statePath(root, sandboxId, id),
     auditContainer: id,
     trees: options,
@@ -99,8 +98,7 @@ function start(isolated: Isolated, trees: readonly { part: Part; fd: number }[],
   try {
     const treeFds = trees.map(({ fd }) => fd);
     const filter = goferFilter(seccompPath(root));
-    const { controlFd, ...running } = startGoferOfTrees(program(), treeFds, all, stderrFd, { auditFd, filter });
-    closeSync(controlFd);
+    const running = startGofer(program(), treeFds, all, stderrFd, { auditFd, filter });
     if (spec.process?.oomScoreAdj !== undefined) setScore(running.pid, spec.process.oomScoreAdj);
     return running;
   } catch (error) {

@@ -11,6 +11,7 @@ import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 
 const { ENOENT, ENOTDIR } = constants.errno;
 
+/** This host, looked at when it is asked. */
 export function hostView(): HostView {
   return { kernel: runningKernel(), look, openNode, isOwnNamespace, mountsBelow };
 }

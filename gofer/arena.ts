@@ -16,9 +16,8 @@ export const AT = {
   reply: MAX_TRANSFER + PAGE,
   /** A struct statx, of the last {@link Host} call that looked at a file. */
   stat: 2 * (MAX_TRANSFER + PAGE),
-  /** "123\0": a file's name in /proc/self/fd. Two, for calls that take two. */
+  /** "123\0": a file's name in /proc/self/fd. */
   fdName: 2 * (MAX_TRANSFER + PAGE) + 256,
-  fdName2: 2 * (MAX_TRANSFER + PAGE) + 272,
   /** struct timespec[2], struct iovec, loff_t[2], struct fuse_backing_map and the like. */
   scratch: 2 * (MAX_TRANSFER + PAGE) + 288,
   /** "\0" and ".\0", which stay. */
@@ -35,6 +34,7 @@ export const LIST_BYTES = 65_536;
 
 const ARENA_BYTES = AT.list + LIST_BYTES;
 
+/** The memory, with views of it as bytes and as numbers of 32 bits. */
 export class Arena {
   readonly bytes = Buffer.from(new ArrayBuffer(ARENA_BYTES));
   readonly u32 = new Uint32Array(this.bytes.buffer);

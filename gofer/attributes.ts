@@ -15,6 +15,7 @@ const S_ISGID = 0o2000;
 const STATX_COPIED_BYTES = 144;
 const PATH_MAX = 4096;
 
+/** GETATTR: a struct fuse_attr_out of the node, as it is on the host now. */
 export function getattr(gofer: Gofer): number {
   return withNode(gofer, (fd) => {
     const result = gofer.host.stat(fd);
@@ -22,6 +23,7 @@ export function getattr(gofer: Gofer): number {
   });
 }
 
+/** STATX: the same as a struct fuse_statx_out, with the time of birth. */
 export function statx(gofer: Gofer): number {
   return withNode(gofer, (fd) => {
     const result = gofer.host.stat(fd);
@@ -84,6 +86,7 @@ function setTimes(gofer: Gofer, fd: number, valid: number): number {
   return gofer.host.utimens(fd, arena.base + AT.scratch);
 }
 
+/** READLINK: the text of a symbolic link, PATH_MAX bytes at most (readlinkat(2)). */
 export function readlink(gofer: Gofer): number {
   const { base } = gofer.arena;
   return withNode(gofer, (fd) => sys(NR.readlinkat, fd, base + AT.empty, base + REPLY, PATH_MAX));
@@ -93,6 +96,7 @@ export function readlink(gofer: Gofer): number {
 const STATFS = { BSIZE: 2, BLOCKS: 4, NAMELEN: 16, FRSIZE: 18, BYTES: 120 };
 const KSTATFS = { BLOCKS: 0, BSIZE: 10, NAMELEN: 11, FRSIZE: 12, BYTES: 80 };
 
+/** STATFS: a struct fuse_kstatfs, of the host's file system, less what a quota leaves (fstatfs(2)). */
 export function statfs(gofer: Gofer): number {
   return withNode(gofer, (fd) => {
     const { u32, base } = gofer.arena;

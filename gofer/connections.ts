@@ -36,15 +36,15 @@ export interface Pauses {
   sleep(polled: Uint8Array, count: number): number;
 }
 
+/** The connections of all trees, and which of them is waited for first. */
 export class Connections {
   readonly #request: number;
   readonly #pauses: Pauses;
-  readonly #controlFd: number;
   #trees: readonly Gofer[] = [];
   /** Which had the last request, and which before it. */
   #active: Gofer | undefined;
   #before: Gofer | undefined;
-  /** struct pollfd, in words: a descriptor, then events and what happened. The control socket is the last. */
+  /** struct pollfd, in words: a descriptor, then events and what happened. */
   #polled = new Int32Array(0);
   #polledBytes = new Uint8Array(0);
   readonly #usualTimeout = timespec(IDLE_MS);
@@ -52,11 +52,9 @@ export class Connections {
   /** After how many milliseconds of sleep there is something to be done; -1 for never. */
   #idleMs = IDLE_MS;
 
-  /** @param controlFd not watched if it is -1 (poll(2)) */
-  constructor(trees: readonly Gofer[], controlFd: number, pauses: Pauses) {
+  constructor(trees: readonly Gofer[], pauses: Pauses) {
     const [first] = trees;
     this.#request = (first?.arena.base ?? 0) + AT.request;
-    this.#controlFd = controlFd;
     this.#pauses = pauses;
     this.#watch(trees);
   }
@@ -113,7 +111,7 @@ export class Connections {
               sleepsAfter = Math.min(MAX_SLEEPS, sleepsAfter * 2);
             }
           }
-          if (!this.#sleep(served)) return;
+          this.#sleep(served);
           served = 0;
           sleepsLeft -= 1;
           // Slept for nothing much: perhaps the next one comes at once.
@@ -131,11 +129,9 @@ export class Connections {
   #watch(trees: readonly Gofer[]): void {
     this.#trees = trees;
     [this.#active, this.#before] = trees;
-    this.#polled = new Int32Array(new ArrayBuffer((trees.length + 1) * 8));
+    this.#polled = new Int32Array(new ArrayBuffer(trees.length * 8));
     this.#polledBytes = new Uint8Array(this.#polled.buffer);
-    for (const [index, fd] of [...trees.map(({ fuseFd }) => fuseFd), this.#controlFd].entries()) {
-      this.#polled.set([fd, POLLIN], index * 2);
-    }
+    for (const [index, { fuseFd }] of trees.entries()) this.#polled.set([fuseFd, POLLIN], index * 2);
   }
 
   #drop(gone: Gofer): void {
@@ -143,22 +139,18 @@ export class Connections {
     this.#watch(this.#trees.filter((tree) => tree !== gone));
   }
 
-  /** Returns false if nobody holds the other end of the control socket any more. */
-  #sleep(served: number): boolean {
+  #sleep(served: number): void {
     this.#pauses.onRest(served);
     const ready =
       this.#idleMs < 0
-        ? this.#pauses.sleep(this.#polledBytes, this.#trees.length + 1)
+        ? this.#pauses.sleep(this.#polledBytes, this.#trees.length)
         : this.#poll(this.#idleMs === IDLE_MS ? this.#usualTimeout : timespec(this.#idleMs));
-    // Nothing is ever sent to a gofer: whatever happens on the control socket is its end.
-    if (ready > 0 && this.#happened(this.#trees.length)) return false;
     if (ready === 0) {
       this.#idleMs = this.#pauses.onIdle();
     } else if (ready > 0) {
       this.#idleMs = IDLE_MS;
       this.#activateNext();
     }
-    return true;
   }
 
   /** Without this, two connections that are always busy would let no other come to its turn, nor the busier of the two the other. */
@@ -168,7 +160,7 @@ export class Connections {
   }
 
   #poll(timeout: Uint8Array): number {
-    return sys(NR.ppoll, this.#polledBytes, this.#trees.length + 1, timeout, null, 8);
+    return sys(NR.ppoll, this.#polledBytes, this.#trees.length, timeout, null, 8);
   }
 
   #happened(index: number): boolean {

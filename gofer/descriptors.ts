@@ -18,6 +18,7 @@ export interface Holder {
   letGo(node: number): void;
 }
 
+/** Counts the descriptors of nodes, and closes the oldest. */
 export class Descriptors {
   readonly #max: number;
   #pinned = 0;

@@ -62,6 +62,7 @@ export class Directories {
   }
 }
 
+/** READDIR: entries of a directory, as many as fit (getdents64(2)). */
 export function readdir(gofer: Gofer): number {
   return list(gofer, false);
 }

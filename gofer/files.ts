@@ -49,6 +49,7 @@ const RWF_NOAPPEND = 0x20;
 /** What of an opener's flags concerns the host. O_DIRECT is left out: the gofer's buffers are not aligned for it. */
 const HOST_FLAGS = O_ACCMODE | O_APPEND | O_SYNC | O_NOATIME;
 
+/** OPEN: a regular file, with what of the flags concerns the host. The kernel has checked who may (`default_permissions`). */
 export function open(gofer: Gofer): number {
   const flags = field(gofer, 0);
   return withNode(gofer, (fd, node) => {
@@ -174,9 +175,10 @@ export function read(gofer: Gofer): number {
   return sys(NR.pread64, field(gofer, 0), base + REPLY, size, longField(gofer, 8));
 }
 
-/** struct fuse_write_in and the data. */
+/** struct fuse_write_in, which the data follows. */
 const WRITE_IN_BYTES = 40;
 
+/** WRITE: a struct fuse_write_out with how many bytes were written (pwrite64(2)). */
 export function write(gofer: Gofer): number {
   const { arena } = gofer;
   const handle = field(gofer, 0);
@@ -248,6 +250,7 @@ const MAX_COPY = 16 << 20;
 /** struct fuse_copy_file_range_in. */
 const COPY = { FH_IN: 0, OFF_IN: 8, NODE_OUT: 16, FH_OUT: 24, OFF_OUT: 32, LENGTH: 40 };
 
+/** COPY_FILE_RANGE: how many bytes were copied, {@link MAX_COPY} at most (copy_file_range(2)). */
 export function copyFileRange(gofer: Gofer): number {
   const { arena } = gofer;
   return withOpened(gofer, nodeOf(gofer), field(gofer, COPY.FH_IN), 0, (from) =>

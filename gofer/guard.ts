@@ -27,6 +27,7 @@ export const NAME_OFFSET: Readonly<Record<number, number>> = {
   [OP.RENAME2]: 16,
 };
 
+/** What the policy of one tree says of its paths. */
 export class Guard {
   readonly #hidden: Globs;
   readonly #readOnly: Globs;

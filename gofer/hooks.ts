@@ -4,6 +4,7 @@ import type { Gofer, Operation } from "./gofer.ts";
 import type { Guard } from "./guard.ts";
 import type { Quota } from "./quota.ts";
 
+/** Guard, quota and audit of one tree, in that order. */
 export class Hooks {
   readonly guard: Guard;
   readonly quota: Quota | undefined;

@@ -54,8 +54,8 @@ export const STAT = {
 } as const;
 export const STAT_TIME = { ATIME: 64, BTIME: 80, CTIME: 96, MTIME: 112 } as const;
 export const STAT_DEV = { RDEV_MAJOR: 128, RDEV_MINOR: 132, MAJOR: 136, MINOR: 140 } as const;
-export const STAT_BYTES = 256;
 
+/** The calls, with the identity in which they are made. */
 export class Host {
   readonly arena: Arena;
   /** Puts CAP_FSETID in force, or out of it; confine.ts has it. */

@@ -15,9 +15,8 @@ import { serve } from "./server.ts";
 import { hasAcls, openTree, type ServedTree, type Shared } from "./tree.ts";
 
 /**
- * Serves the trees until their last mount is gone or, unless `outlivesControl`, nobody holds the other end of the control socket any
- * more. Over that socket come the filter of system calls and go the mounts, with a byte for each that says whether file data is
- * passed through; then nothing.
+ * Serves the trees until their last mount is gone. Over the control socket come the filter of system calls and go the mounts; then it is
+ * closed.
  *
  * @param treeFds directories, best of detached mounts of their own (open_tree); not trees in which the mounts will lie
  * @throws SyscallError
@@ -40,12 +39,11 @@ export function runGofer(controlFd: number, treeFds: readonly number[], options:
   const memory = new Memory(gofers, shared.descriptors);
   const kept = trees.flatMap(({ gofer, treeFd, mountFd }) => [gofer.fuseFd, treeFd, mountFd]);
   confine(shared.host, [controlFd, ...kept, ...(audit === undefined ? [] : [auditFd])]);
-  const passed = trees.map((tree, index) => agree(tree, options.trees[index]?.requestTimeoutSeconds ?? 0));
+  for (const [index, tree] of trees.entries()) agree(tree, options.trees[index]?.requestTimeoutSeconds ?? 0);
   const { data: filter } = receiveMessage(controlFd, MAX_FILTER_BYTES);
   const mountFds = trees.map(({ mountFd }) => mountFd);
-  sendMessage(controlFd, new Uint8Array(passed), mountFds);
-  for (const fd of mountFds) sys(NR.close, fd);
-  if (options.outlivesControl) sys(NR.close, controlFd);
+  sendMessage(controlFd, new Uint8Array(1), mountFds);
+  for (const fd of [...mountFds, controlFd]) sys(NR.close, fd);
   installFilter(filter);
   const pauses: Pauses = {
     onRest: (served) => {
@@ -55,18 +53,16 @@ export function runGofer(controlFd: number, treeFds: readonly number[], options:
     onIdle: () => memory.giveBack(),
     sleep: (polled, count) => memory.sleep(polled, count),
   };
-  const watchedFd = options.outlivesControl ? -1 : controlFd;
-  serve(new Connections(gofers, watchedFd, pauses), shared.descriptors);
+  serve(new Connections(gofers, pauses), shared.descriptors);
   audit?.flush();
 }
 
-/** Answers the kernel's first request. @returns 1 if the kernel reads and writes the tree's files itself, 0 if not */
-function agree({ gofer, treeFd, isOverlay }: ServedTree, requestTimeoutSeconds: number): number {
-  const { hasPassthrough } = negotiate(gofer, gofer.fuseFd, {
+/** Answers the kernel's first request. */
+function agree({ gofer, treeFd, isOverlay }: ServedTree, requestTimeoutSeconds: number): void {
+  const hasPassthrough = negotiate(gofer, gofer.fuseFd, {
     hasAcls: hasAcls(gofer.host, treeFd),
     stackDepth: isOverlay ? 2 : 1,
     requestTimeoutSeconds,
   });
   if (!hasPassthrough) gofer.passthrough.isEnabled = false;
-  return hasPassthrough ? 1 : 0;
 }

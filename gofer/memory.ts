@@ -23,6 +23,7 @@ const FORGET_MS = 2500;
 /** How many files the kernel is asked to forget at once. */
 const PRUNED_AT_ONCE = 512;
 
+/** What is given back, and when. */
 export class Memory {
   readonly #gofers: readonly Gofer[];
   readonly #descriptors: Descriptors;

@@ -21,6 +21,7 @@ const RENAME_EXCHANGE = 2;
 const RENAME_WHITEOUT = 4;
 const S_ISGID = 0o2000;
 
+/** LOOKUP: the entry of a name, or one without a node for a name that is not there. */
 export function lookup(gofer: Gofer): number {
   return withName(gofer, 0, (parentFd, address, name, parent) => {
     const result = replyEntry(gofer, parent, parentFd, name, address);
@@ -37,6 +38,7 @@ function replyAbsent({ arena, validSeconds, validNanoseconds }: Gofer): number {
   return ENTRY.BYTES;
 }
 
+/** FORGET: struct fuse_forget_in, how many lookups less the kernel counts. */
 export function forget(gofer: Gofer): number {
   gofer.nodes.forget(nodeOf(gofer), Number(gofer.arena.u64(REQUEST)));
   return NO_REPLY;
@@ -65,6 +67,7 @@ export function mknod(gofer: Gofer): number {
   });
 }
 
+/** MKDIR: struct fuse_mkdir_in and the name (mkdirat(2)). */
 export function mkdir(gofer: Gofer): number {
   return withName(gofer, 8, (parentFd, address, name, parent) => {
     actAsCaller(gofer, field(gofer, 4));
@@ -82,6 +85,7 @@ export function symlink(gofer: Gofer): number {
   });
 }
 
+/** LINK: struct fuse_link_in, the node that gets another name, and the name (linkat(2)). */
 export function link(gofer: Gofer): number {
   const { nodes, host } = gofer;
   const node = field(gofer, 0);
@@ -93,10 +97,12 @@ export function link(gofer: Gofer): number {
   });
 }
 
+/** UNLINK: what loses its last name lives on for who has it open (unlinkat(2)). */
 export function unlink(gofer: Gofer): number {
   return remove(gofer, 0);
 }
 
+/** RMDIR (unlinkat(2) with AT_REMOVEDIR). */
 export function rmdir(gofer: Gofer): number {
   return remove(gofer, AT_REMOVEDIR);
 }
@@ -125,10 +131,12 @@ function hold({ host, nodes }: Gofer, parentFd: number, address: number): number
   return node;
 }
 
+/** RENAME: struct fuse_rename_in, the old name and the new one (renameat2(2)). */
 export function rename(gofer: Gofer): number {
   return move(gofer, 0, 8);
 }
 
+/** RENAME2: struct fuse_rename2_in, with RENAME_NOREPLACE or RENAME_EXCHANGE. */
 export function rename2(gofer: Gofer): number {
   const flags = field(gofer, 8);
   // A whiteout is a device node.

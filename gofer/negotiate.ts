@@ -16,21 +16,16 @@ export interface Wishes {
   requestTimeoutSeconds: number;
 }
 
-/** What the kernel has agreed to. */
-export interface Agreed {
-  hasPassthrough: boolean;
-  canShiftIds: boolean;
-}
-
 const PAGE = 4096;
 /** struct fuse_init_in. */
 const INIT_IN = { MAX_READAHEAD: 8, FLAGS: 12, FLAGS2: 16 };
 
 /**
  * Waits for the first request and answers it. After that the mount can be used, and its ids shifted.
+ * @returns whether the kernel reads and writes files by itself
  * @throws RangeError if something else comes first, or the kernel speaks another version
  */
-export function negotiate(gofer: Gofer, fuseFd: number, wishes: Wishes): Agreed {
+export function negotiate(gofer: Gofer, fuseFd: number, wishes: Wishes): boolean {
   const { arena } = gofer;
   poll([{ fd: fuseFd, events: POLLIN }], -1);
   const length = sys(NR.read, fuseFd, arena.base + AT.request, MAX_TRANSFER + PAGE);
@@ -64,7 +59,7 @@ export function negotiate(gofer: Gofer, fuseFd: number, wishes: Wishes): Agreed 
     bytes.writeUInt16LE(wishes.requestTimeoutSeconds, REPLY + INIT_OUT.REQUEST_TIMEOUT);
   }
   reply(gofer, fuseFd, INIT_OUT.BYTES);
-  return { hasPassthrough, canShiftIds: (flags2 & INIT2.ALLOW_IDMAP) !== 0 };
+  return hasPassthrough;
 }
 
 function wantedFlags({ hasAcls }: Wishes): number {

@@ -24,6 +24,7 @@ function resized<T extends Int32Array | Uint32Array | Float64Array>(
   return other;
 }
 
+/** All nodes of one tree, as columns of arrays: a node is an index. */
 export class Nodes {
   /** Descriptors, -1 for none; the root's stays. */
   fds = new Int32Array(FIRST_CAPACITY).fill(-1);
@@ -67,7 +68,7 @@ export class Nodes {
   #generation = 0;
 
   /**
-   * @param rootFd the served tree; closed by nobody
+   * @param rootFd the served tree, taken over
    * @param ignoreBirth the file system gives a file another time of birth when it is written to (overlay's copying up)
    * @param below the path of the root in the mount that it is part of; Latin-1 text for bytes
    * @param onForget called before a node goes

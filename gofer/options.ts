@@ -28,8 +28,6 @@ export interface TreeOptions {
 
 /** What holds for the process; and for every tree of which `trees` says nothing else. */
 export interface GoferOptions extends TreeOptions {
-  /** Whether it serves on, until its last mount is gone, when nobody holds the other end of the control socket any more. */
-  outlivesControl: boolean;
   /** How many descriptors are kept for files and directories; 0: a quarter of the limit, 3840 at most. */
   maxFds: number;
   /** The state file of the container, by which a gofer is found when that cannot be read. */
@@ -58,7 +56,6 @@ const treeDefaults: TreeOptions = {
 };
 
 const processDefaults = {
-  outlivesControl: false,
   maxFds: 0,
   stateFile: "",
   auditFd: 0,
@@ -77,9 +74,9 @@ export function parseGoferOptions(text: string): ParsedOptions {
   if (!Array.isArray(trees) || trees.length === 0) throw wrong("trees", "a list of objects is wanted");
   checkFields(given, { ...treeDefaults, ...processDefaults }, "");
   const all = { ...treeDefaults, ...processDefaults, ...given };
-  const { outlivesControl, maxFds, stateFile, auditFd, auditContainer, ...common } = all;
+  const { maxFds, stateFile, auditFd, auditContainer, ...common } = all;
   return {
-    ...{ outlivesControl, maxFds, stateFile, auditFd, auditContainer },
+    ...{ maxFds, stateFile, auditFd, auditContainer },
     trees: trees.map((tree: unknown, index) => {
       const name = `trees[${index}]`;
       if (!isRecord(tree)) throw wrong(name, "an object is wanted");

@@ -19,6 +19,7 @@ const NEVER: readonly number[] = [EPERM, EOPNOTSUPP, ELOOP, ENOTTY, EINVAL];
 /** How many ids are kept of files that are not open; each keeps a file of the host in the kernel's memory. */
 const MAX_IDLE = 1024;
 
+/** The backing ids of one connection. */
 export class Passthrough {
   isEnabled: boolean;
   readonly #fuseFd: number;

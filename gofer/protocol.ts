@@ -114,8 +114,6 @@ export const NOTIFY_INVAL_INODE = { CODE: 2, BYTES: 24 } as const;
 /** struct fuse_notify_prune_out: how many nodes, and 64 bits for each behind it (Linux 6.18). */
 export const NOTIFY_PRUNE = { CODE: 9, BYTES: 16 } as const;
 
-/** struct fuse_attr. */
-export const ATTR_BYTES = 88;
 /** struct fuse_entry_out, of which the last part is a struct fuse_attr. */
 export const ENTRY = {
   NODEID: 0,

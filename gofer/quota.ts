@@ -19,6 +19,7 @@ export interface QuotaLimits {
   files: number;
 }
 
+/** What one mount may grow by, and has grown by. */
 export class Quota {
   readonly limits: QuotaLimits;
   /** Less than 0 when more was removed than added. */

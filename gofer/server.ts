@@ -1,6 +1,6 @@
 /**
  * The loop of the gofer: takes a request, carries it out, replies. One thread, one request at a time; it returns when the
- * last connection has ended or nobody holds the other end of the control socket any more.
+ * last connection has ended.
  */
 import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";

@@ -19,32 +19,10 @@ export const MAX_TREES = 48;
 /** What is executed, and its arguments up to `gofer`: the executable of cloche. */
 type Program = readonly [file: string, ...args: string[]];
 
-export interface RunningGofers {
+export interface RunningGofer {
   pid: number;
   /** The detached mounts in the order of the trees; the caller's to close. When the last use of all is gone the gofer ends. */
-  mounts: { fd: number; hasPassthrough: boolean }[];
-  /** When nobody holds it any more the gofer ends, and every request to it fails. */
-  controlFd: number;
-}
-
-/** A gofer of one tree. */
-export interface RunningGofer extends Omit<RunningGofers, "mounts"> {
-  mountFd: number;
-  /** Whether file data goes straight to the host's files. */
-  hasPassthrough: boolean;
-}
-
-/** Like {@link startGoferOfTrees}, for one tree. */
-export function startGofer(
-  program: Program,
-  treeFd: number,
-  options: Partial<GoferOptions>,
-  stderrFd: number,
-  auditFd?: number,
-): RunningGofer {
-  const { pid, mounts, controlFd } = startGoferOfTrees(program, [treeFd], options, stderrFd, { auditFd });
-  const { fd: mountFd = -1, hasPassthrough = false } = mounts[0] ?? {};
-  return { pid, mountFd, controlFd, hasPassthrough };
+  mountFds: number[];
 }
 
 /**
@@ -56,13 +34,13 @@ export function startGofer(
  * @param filter of the system calls that it may make
  * @throws SyscallError, ClocheError if it ends before it serves
  */
-export function startGoferOfTrees(
+export function startGofer(
   program: Program,
   treeFds: readonly number[],
   options: Partial<GoferOptions>,
   stderrFd: number,
   { auditFd, filter = goferFilter() }: { auditFd?: number | undefined; filter?: Uint8Array } = {},
-): RunningGofers {
+): RunningGofer {
   const [ours, theirs] = socketPair();
   const [file, ...args] = program;
   const trees = treeFds.map((fd, index): [number, number] => [FIRST_TREE_FD + index, fd]);
@@ -85,22 +63,23 @@ export function startGoferOfTrees(
   } finally {
     closeSync(theirs);
   }
-  const { data, fds } = converse(ours, filter);
-  if (fds.length !== treeFds.length) {
-    for (const fd of [ours, ...fds]) closeSync(fd);
+  const mountFds = converse(ours, filter);
+  closeSync(ours);
+  if (mountFds.length !== treeFds.length) {
+    for (const fd of mountFds) closeSync(fd);
     const end = waitPid(pid);
     throw new ClocheError(`cannot start the gofer: it ended with ${end?.exitCode ?? `signal ${end?.signal}`}`);
   }
-  return { pid, mounts: fds.map((fd, index) => ({ fd, hasPassthrough: data[index] === 1 })), controlFd: ours };
+  return { pid, mountFds };
 }
 
 /** Gives the gofer its filter, and gets its mounts; none if it has ended. */
-function converse(socket: number, filter: Uint8Array): ReturnType<typeof receiveMessage> {
+function converse(socket: number, filter: Uint8Array): number[] {
   try {
     sendMessage(socket, filter);
-    return receiveMessage(socket, MAX_TREES);
+    return receiveMessage(socket, 1).fds;
   } catch (error) {
-    if (error instanceof SyscallError && GONE.includes(error.errno)) return { data: new Uint8Array(0), fds: [] };
+    if (error instanceof SyscallError && GONE.includes(error.errno)) return [];
     throw error;
   }
 }

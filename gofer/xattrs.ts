@@ -36,9 +36,10 @@ export function getxattr(gofer: Gofer): number {
   });
 }
 
-/** struct fuse_setxattr_in, the name, the value. */
+/** struct fuse_setxattr_in. */
 const SET_BYTES = 16;
 
+/** SETXATTR: struct fuse_setxattr_in, the name, the value (setxattr(2)). */
 export function setxattr(gofer: Gofer): number {
   const { arena, host } = gofer;
   const name = arena.textAt(REQUEST + SET_BYTES);
@@ -93,6 +94,7 @@ export function listxattr(gofer: Gofer): number {
   });
 }
 
+/** REMOVEXATTR: the name (removexattr(2)). */
 export function removexattr(gofer: Gofer): number {
   const { arena, host } = gofer;
   const name = arena.textAt(REQUEST);

@@ -34,6 +34,7 @@ export function opName(code: number): string {
   return Object.entries(OP).find(([, value]) => value === code)?.[0] ?? String(code);
 }
 
+/** Ops in the making, with the slots that they use. */
 export class Plan {
   /** Carried out on the host, before there is a container. */
   readonly host: Op[] = [];

@@ -45,7 +45,7 @@ it("trees: each shows its own files, and what one is told does not hold for the 
   }));
 
 it("trees: one that is unmounted leaves nothing open, the others are served on; with the last the gofer ends", async () => {
-  const served = serveTrees(3, { passthrough: false, outlivesControl: true });
+  const served = serveTrees(3, { passthrough: false });
   const { pid } = served.gofer;
   let isEnded = false;
   await withTrees(served, async (points) => {

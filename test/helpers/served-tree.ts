@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { GoferOptions } from "../../gofer/options.ts";
-import { type RunningGofers, startGoferOfTrees } from "../../gofer/start.ts";
+import { type RunningGofer, startGofer } from "../../gofer/start.ts";
 import { AT_FDCWD, O_CLOEXEC } from "../../specutils/syscall/constants.ts";
 import { NR, sys, throwErrno, waitPid } from "../../specutils/syscall.ts";
 import { projectDirectory } from "./runtime-path.ts";
@@ -20,7 +20,7 @@ interface Served {
 
 export interface ServedTrees {
   trees: Served[];
-  gofer: RunningGofers;
+  gofer: RunningGofer;
   /** Unmounts, waits for the end of the gofer, removes everything. @returns how the gofer ended */
   end(): ReturnType<typeof waitPid>;
 }
@@ -41,14 +41,14 @@ export function serveTrees(
   const treeFds = trees.map(({ source }) =>
     throwErrno("open_tree", source, sys(NR.open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC)),
   );
-  let gofer: RunningGofers;
+  let gofer: RunningGofer;
   try {
     const all = { ...options, trees: options.trees ?? trees.map(() => ({})) };
-    gofer = startGoferOfTrees([path.join(projectDirectory, "dist/cloche")], treeFds, all, 2, { auditFd });
+    gofer = startGofer([path.join(projectDirectory, "dist/cloche")], treeFds, all, 2, { auditFd });
   } finally {
     for (const fd of treeFds) closeSync(fd);
   }
-  for (const [index, { fd }] of gofer.mounts.entries()) {
+  for (const [index, fd] of gofer.mountFds.entries()) {
     const mountPoint = trees[index]?.mountPoint ?? "";
     const moved = sys(NR.move_mount, fd, "", AT_FDCWD, mountPoint, MOVE_MOUNT_F_EMPTY_PATH);
     closeSync(fd);
@@ -59,7 +59,6 @@ export function serveTrees(
     gofer,
     end() {
       for (const { mountPoint } of trees) sys(NR.umount2, mountPoint, MNT_DETACH); // may be unmounted already
-      closeSync(gofer.controlFd);
       const end = waitPid(gofer.pid);
       rmSync(top, { recursive: true });
       return end;

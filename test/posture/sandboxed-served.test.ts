@@ -234,7 +234,7 @@ it("served: delete --force ends the gofer of a container whose record cannot be 
     const other = await sleeper(runtime);
     const [gofer, others] = [goferOf(runtime, id), goferOf(runtime, other)];
     const stateFile = path.join(runtime.root, `${id}_${id}.state`);
-    const options = JSON.stringify({ outlivesControl: true, stateFile });
+    const options = JSON.stringify({ stateFile });
     // Called the same and in the record, but another program.
     const script = `exec -a cloche-gofer bash -c 'read -r line' gofer --options "$0"`;
     const imitation = spawn("bash", ["-c", script, options], { stdio: ["pipe", "ignore", "ignore"] });
