@@ -6,7 +6,7 @@
  * writes `violation`. Each wait for the lock that is longer than a second is written to `late`.
  */
 
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync } from "node:fs";
 import { isAlive, processRef } from "../specutils/process-ref.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { acquireLock } from "./lock.ts";
@@ -24,7 +24,8 @@ for (;;) {
   if (found !== undefined && isAlive(JSON.parse(found))) {
     appendFileSync(`${directory}/violation`, `${process.pid} met ${found}\n`);
   }
-  writeFileSync(`${directory}/inside`, JSON.stringify(self));
+  // Whole or not at all: the next one has to understand what one that was killed has left.
+  writeFileAtomic(`${directory}/inside`, JSON.stringify(self));
   const count = Number(read("counter") ?? "0");
   await new Promise((resolve) => setTimeout(resolve, Math.random() * 3));
   if (Number(read("counter") ?? "0") !== count) appendFileSync(`${directory}/violation`, `counter changed\n`);
