@@ -12,8 +12,9 @@ import { chownSync, existsSync, readFileSync } from "node:fs";
 import { ClocheError, reasonOf, UnsupportedError } from "../../specutils/errors.ts";
 import { setDeviceFilter } from "./device-filter.ts";
 import { writeV1Devices } from "./devices.ts";
-import { applyWrites, makeCgroupDir, readValue, removeCgroupTree, writeValue } from "./files.ts";
+import { applyWrites, makeCgroupDir, readValue, writeValue } from "./files.ts";
 import { joinCgroup } from "./join.ts";
+import { removeOwned } from "./remove.ts";
 import { candidatePaths } from "./reserve.ts";
 import { enableControllers } from "./subtree-control.ts";
 import type { CgroupHierarchy, CgroupPlan, CgroupRef } from "./types.ts";
@@ -163,7 +164,7 @@ function writeDevices(plan: CgroupPlan, ref: CgroupRef): void {
 function undo(ref: CgroupRef, failure: unknown): void {
   for (const dir of [...ref.owned].reverse()) {
     try {
-      removeCgroupTree(dir);
+      removeOwned(ref, dir);
     } catch (error) {
       if (failure instanceof ClocheError && error instanceof Error) failure.cleanupFailures.push(error);
     }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { applyWrites, makeCgroupDir, readKeyed, readValue, removeCgroupTree } from "./files.ts";
+import { applyWrites, makeCgroupDir, readKeyed } from "./files.ts";
 import type { CgroupWrite } from "./types.ts";
 
 let dir = "";
@@ -18,13 +18,6 @@ test("makeCgroupDir makes missing parents and says what it made, parents first",
   expect(makeCgroupDir(`${dir}/a/b/c`, dir)).toEqual([`${dir}/a`, `${dir}/a/b`, `${dir}/a/b/c`]);
   expect(makeCgroupDir(`${dir}/a/b/d`, dir)).toEqual([`${dir}/a/b/d`]);
   expect(makeCgroupDir(`${dir}/a/b/d`, dir)).toEqual([]);
-});
-
-test("removeCgroupTree removes what is below, and accepts that there is nothing", () => {
-  mkdirSync(`${dir}/a/b/c`, { recursive: true });
-  removeCgroupTree(`${dir}/a`);
-  removeCgroupTree(`${dir}/a`);
-  expect(readValue(`${dir}/a/b`)).toBeUndefined();
 });
 
 test("applyWrites writes the fallback where the file is missing, and skips what is optional", () => {

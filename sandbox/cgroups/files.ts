@@ -1,4 +1,4 @@
-/** Reading and writing the files of cgroup directories, and making and removing the directories. */
+/** Reading and writing the files of cgroup directories, and making the directories. */
 
 import {
   closeSync,
@@ -9,14 +9,11 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
   writeSync,
 } from "node:fs";
 import { reasonOf, SpecError, UnsupportedError } from "../../specutils/errors.ts";
 import type { CgroupWrite } from "./types.ts";
 
-/** How long a directory may stay busy after its last process was killed before removing it counts as failed. */
-const BUSY_TIMEOUT_MS = 2000;
 /** A parent that another container's removal takes away under our feet: more often than this is no race. */
 const MKDIR_ATTEMPTS = 100;
 
@@ -78,42 +75,6 @@ export function makeCgroupDir(dir: string, mount: string): string[] {
       if (errorCode(error) === "EEXIST") return parents;
       if (errorCode(error) !== "ENOENT") throw error;
     }
-  }
-}
-
-/**
- * Removes a cgroup with everything below it. A cgroup stays busy for a moment after its processes were killed.
- *
- * @throws UnsupportedError if processes are still in it after two seconds
- */
-export function removeCgroupTree(dir: string): void {
-  const deadline = Date.now() + BUSY_TIMEOUT_MS;
-  for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 50)) {
-    try {
-      rmdirSync(dir);
-      return;
-    } catch (error) {
-      const code = errorCode(error);
-      if (code === "ENOENT") return;
-      if (code !== "EBUSY" && code !== "ENOTEMPTY") throw error;
-    }
-    for (const child of childCgroups(dir)) removeCgroupTree(child);
-    const left = readValue(`${dir}/cgroup.procs`);
-    if (Date.now() > deadline) {
-      const pids = left ? ` (processes ${left.split("\n").join(", ")})` : "";
-      throw new UnsupportedError(`cannot remove cgroup ${JSON.stringify(dir)}: it is still in use${pids}`);
-    }
-    if (left) sleepMs(pauseMs);
-  }
-}
-
-/** Removes a parent directory of ours unless somebody else uses it by now. */
-export function removeEmptyDir(dir: string): void {
-  try {
-    rmdirSync(dir);
-  } catch (error) {
-    const code = errorCode(error);
-    if (code !== "EBUSY" && code !== "ENOTEMPTY" && code !== "ENOENT") throw error;
   }
 }
 

@@ -77,8 +77,8 @@ function signalFrozen(ref: CgroupRef, signal: number, stayFrozen: boolean): void
   }
 }
 
-/** kill(2) itself, for node's takes no real-time signals. */
-function sendSignal(pid: number, signal: number): void {
+/** kill(2) itself, for node's takes no real-time signals. What is gone already is fine. @throws SyscallError */
+export function sendSignal(pid: number, signal: number): void {
   const result = sys(NR.kill, pid, signal);
   if (result !== -constants.errno.ESRCH) throwErrno("kill", String(pid), result);
 }

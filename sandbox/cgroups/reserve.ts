@@ -3,7 +3,7 @@
  * first, so that those which a killed `create` has made can be found and removed.
  */
 import { existsSync } from "node:fs";
-import { removeEmptyDir } from "./files.ts";
+import { removeEmptyDir } from "./remove.ts";
 import type { CgroupPlan } from "./types.ts";
 
 /** Other containers that want the same name of ours, under other state roots. */
