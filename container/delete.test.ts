@@ -32,7 +32,10 @@ describe("delete", () => {
   });
 
   test("kills a created container", async () => {
-    const { process } = await host.container("c1", { status: "created" });
+    const { process } = await host.container("c1", {
+      status: "created",
+      startSocket: `${host.context.root}/start-1-1`,
+    });
     await deleteContainer(host.context, "c1", plain);
     expect(isAlive(process)).toBe(false);
     expect(files()).toEqual([]);

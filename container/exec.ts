@@ -12,7 +12,7 @@ import { ClocheError, messageOf, UsageError } from "../specutils/errors.ts";
 import { readProcess } from "../specutils/process-file.ts";
 import { processRef } from "../specutils/process-ref.ts";
 import type { Capabilities, Process, User } from "../specutils/spec.ts";
-import { forwardSignals } from "../specutils/syscall.ts";
+import { forwardSignals, pidfdSendSignal } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { seccompPath } from "../statefile/names.ts";
 import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
@@ -97,7 +97,7 @@ export async function execContainer(context: Context, options: ExecOptions): Pro
     const launched = launch(plan);
     undo.push(() => abandon(launched, [started.pid === 0 ? undefined : started.pid]));
     const { conversation } = launched;
-    const handlers = execHandlers(record, options, started);
+    const handlers = execHandlers(record, options, started, pidfd);
     const ready = await conversation.answer(handlers, SYNC.CREATED);
     if (ready === undefined) throw helperDied();
     started.pid = ready.pid;
@@ -204,12 +204,15 @@ function execHandlers(
   record: SavedContainer,
   options: ExecOptions,
   started: { pid: number; terminalFd: number | undefined },
+  pidfd: number,
 ): SyncHandlers {
   const cgroup = record.cgroup === undefined ? undefined : chosenCgroup(record.cgroup, options.cgroup);
   return {
     [SYNC.CGROUP]: () => (cgroup === undefined ? undefined : cgroupReply(cgroup, record.ownUserNamespace)),
     [SYNC.NAMESPACES]: ({ pid }) => {
       started.pid = pid;
+      // Its namespaces and its root were found by its number, which has been its own all the time if it still is.
+      pidfdSendSignal(pidfd, 0);
       if (cgroup !== undefined) moveIntoCgroup(cgroup, pid, record.ownUserNamespace);
       if (record.intelRdtTasks !== undefined) joinRdtGroup(record.intelRdtTasks, pid);
       return undefined;

@@ -47,7 +47,7 @@ import { removePidFile, writePidFile } from "./pid-file.ts";
 import { newRecord, type Prepared, prepareCreate } from "./prepare.ts";
 import type { SavedContainer } from "./record.ts";
 import { containerHookState, hookState } from "./state.ts";
-import { createRecord, forgetRecord, isSaved, withContainer } from "./store.ts";
+import { createRecord, forgetContainer, withContainer } from "./store.ts";
 import { giveStreams } from "./streams.ts";
 import { UndoStack } from "./undo.ts";
 
@@ -83,8 +83,6 @@ export async function makeContainer(context: Context, options: CreateOptions, mo
     throw error;
   }
   const undo = new UndoStack();
-  undo.push(() => forgetRecord(context.root, record));
-  undo.push(() => prepared.isolated?.release());
   const making = new Making(context, options, mode, prepared, record, undo);
   try {
     return await making.make();
@@ -120,6 +118,7 @@ class Making {
   #terminalFd: number | undefined;
   /** Whether any hook has been called. */
   #hasRunHooks = false;
+  #wasDeleted = false;
 
   constructor(
     context: Context,
@@ -138,9 +137,9 @@ class Making {
   }
 
   async make(): Promise<MadeContainer> {
+    // First, and so undone after its processes have ended.
+    this.#undo.push(() => this.#forget());
     this.#prepared.isolated?.check();
-    // First, and so undone after the processes that are in it have ended.
-    this.#undo.push(() => this.#removeCgroup());
     const launched = await this.#launch();
     const hookOutput = () => this.#hooks.output();
     const created = await launched.conversation.answer(this.#handlers(launched), SYNC.CREATED, hookOutput);
@@ -167,15 +166,25 @@ class Making {
       record: this.#record,
       launched,
       terminalFd: this.#terminalFd,
-      undo: () => this.takeBack(),
+      undo: () => this.takeBack(true),
     };
   }
 
-  /** What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle), which who deletes a container runs. */
-  async takeBack(): Promise<void> {
-    const isOurs = isSaved(this.#context.root, this.#record);
+  /** What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle); who has deleted the container meanwhile has run them. */
+  async takeBack(hasRunHooks = this.#hasRunHooks): Promise<void> {
     await this.#undo.run(this.#context);
-    if (isOurs && this.#hasRunHooks) await runPoststopHooks(this.#context, this.#record);
+    if (hasRunHooks && !this.#wasDeleted) await runPoststopHooks(this.#context, this.#record);
+  }
+
+  /** Who has deleted the container has removed all of it; what has its id or its cgroup's name is a later container by now. */
+  async #forget(): Promise<void> {
+    const { cgroup } = this.#record;
+    try {
+      const removeRest = () => (cgroup === undefined ? undefined : removeCgroup(cgroup));
+      this.#wasDeleted = !(await forgetContainer(this.#context.root, this.#record, removeRest));
+    } finally {
+      this.#prepared.isolated?.release();
+    }
   }
 
   async #launch(): Promise<Launch> {
@@ -199,7 +208,10 @@ class Making {
       const plan = this.#plan(exitFd, startFd, sandboxPidfd, served);
       giveStreams(this.#prepared.spec.process, this.#record.isolation?.range);
       const launched = launch(plan);
-      this.#undo.push(() => abandon(launched, [this.#record.sandbox?.pid, this.#record.process?.pid]));
+      this.#undo.push(() => {
+        const { sandbox, process, gofer } = this.#record;
+        abandon(launched, [sandbox?.pid, process?.pid, gofer?.pid]);
+      });
       return launched;
     } finally {
       for (const fd of opened) closeSync(fd);
@@ -312,13 +324,6 @@ class Making {
       return ref;
     };
     return this.#save(make);
-  }
-
-  /** Who has deleted the container meanwhile has removed its cgroup; one of the same name is a later container's by now. */
-  async #removeCgroup(): Promise<void> {
-    const { cgroup } = this.#record;
-    if (cgroup === undefined || !isSaved(this.#context.root, this.#record)) return;
-    await removeCgroup(cgroup);
   }
 
   /** The container process exists, and waits: what only its pid makes possible. */

@@ -23,7 +23,7 @@ async function seen(id: string): Promise<[string, boolean]> {
 
 describe.skipIf(process.getuid?.() !== 0)("pause and resume", () => {
   test.each(["created", "running"] as const)("a %s container is that again afterwards", async (status) => {
-    await host.container("c1", { status, hasCgroup: true });
+    await host.container("c1", { status, hasCgroup: true, startSocket: `${host.context.root}/start-1-1` });
     await pauseContainer(host.context, "c1");
     expect(await seen("c1")).toEqual(["paused", true]);
     await resumeContainer(host.context, "c1");

@@ -78,9 +78,16 @@ test("parseRecord refuses the file cut at any place", () => {
 
 const never = () => undefined;
 
+test("refreshRecord: a program that runs although nobody has said so is running", () => {
+  const record = testRecord("c1", { status: "created", process: ownProcessRef() });
+  const creating = { ...record, creator: ownProcessRef() };
+  for (const each of [record, creating]) refreshRecord(each, never);
+  expect([record.status, creating.status]).toEqual(["running", "created"]);
+});
+
 for (const status of ["created", "running", "paused"] as const) {
   test(`refreshRecord: ${status} stays as it is while the process lives`, () => {
-    const record = testRecord("c1", { status, process: ownProcessRef() });
+    const record = testRecord("c1", { status, process: ownProcessRef(), startSocket: "/start" });
     refreshRecord(record, never);
     expect(record.status).toBe(status);
   });

@@ -6,8 +6,9 @@
 
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import type { ProcessSettings } from "../sandbox/process.ts";
+import { HELPER_NAME } from "../specutils/helper-name.ts";
 import type { ProcessRef } from "../specutils/process-ref.ts";
-import { isAlive } from "../specutils/process-ref.ts";
+import { isAlive, readProcessStat } from "../specutils/process-ref.ts";
 import type { Hooks, Status } from "../specutils/spec.ts";
 import { isObject, parseDocument, StateFileError } from "../statefile/document.ts";
 import { parseStateName } from "../statefile/names.ts";
@@ -290,10 +291,21 @@ export function refreshRecord(record: SavedContainer, readExit: (process: Proces
     delete record.pausedFrom;
     delete record.creator;
   }
+  if (record.status === "created" && hasBegun(record)) record.status = "running";
   if (record.status === "stopped" && record.exit === undefined && record.process !== undefined) {
     const exit = readExit(record.process);
     if (exit !== undefined) record.exit = exit;
   }
+}
+
+/**
+ * Whether the program runs although nobody has said so: the `start` or `run` that let it go on was killed, which says that at the end
+ * where there are hooks before. Until it executes the program the container process has the helper's name.
+ */
+function hasBegun({ creator, startSocket, process }: SavedContainer): boolean {
+  if (creator !== undefined || startSocket !== undefined || process === undefined) return false;
+  const stat = readProcessStat(process.pid);
+  return stat?.startTime === process.startTime && stat.name !== HELPER_NAME;
 }
 
 function isOver(record: SavedContainer): boolean {

@@ -40,7 +40,10 @@ export async function runContainer(context: Context, options: RunOptions): Promi
     if (options.detach) return 0;
     const code = waitForProgram(made);
     if (!options.keep) {
-      await deleteContainer(context, made.record.id, { force: true, only: made.record });
+      // The program's exit code is what the caller has waited for.
+      await deleteContainer(context, made.record.id, { force: true, only: made.record }).catch((error) =>
+        context.warn(messageOf(error)),
+      );
     }
     return code;
   } finally {

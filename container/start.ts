@@ -134,6 +134,7 @@ async function markRunning(context: Context, started: SavedContainer, at: string
       started.id,
       (record) => {
         if (record.status === "created") record.status = "running";
+        if (record.pausedFrom === "created") record.pausedFrom = "running";
         record.startedAt = at;
       },
       { exact: true, only: started },

@@ -9,7 +9,7 @@ import { exitPath, statePath } from "../statefile/names.ts";
 import {
   createRecord,
   ExistsError,
-  forgetRecord,
+  forgetContainer,
   listRecords,
   readRecord,
   removeRecord,
@@ -175,9 +175,12 @@ describe("withContainer", () => {
     const attempt = withContainer(root, "c1", () => {}, { only: first });
     await expect(attempt).rejects.toThrow('container "c1" does not exist');
     await attempt.catch(() => {});
-    await forgetRecord(root, first);
+    const removed: string[] = [];
+    const forget = (record: typeof first) => forgetContainer(root, record, () => void removed.push(record.bundle));
+    expect(await forget(first)).toBe(false);
     expect(await readRecord(root, "c1")).toEqual(later);
-    await forgetRecord(root, later);
+    expect(await forget(later)).toBe(true);
+    expect(removed).toEqual([later.bundle]);
     expect(readdirSync(root)).toEqual([]);
   });
 

@@ -72,7 +72,12 @@ interface LoadOptions {
    * changes nor needs what is saved.
    */
   evenIfFull?: boolean;
+  /** How long to wait for the lock; `acquireLock`'s limit unless given. */
+  waitLimitMs?: number;
 }
+
+/** How long who only looks waits to save what it has found out, which the next one finds out again. */
+const LOOK_WAIT_MS = 50;
 
 /**
  * Takes the container's lock, loads its record, brings it up to date, and runs `fn` on it. What `fn` changes in the
@@ -89,7 +94,7 @@ export async function withContainer<T>(
 ): Promise<T> {
   const { id } = options?.exact === true ? findKey(root, idOrPrefix) : resolveKey(root, idOrPrefix);
   const lock = options?.evenIfFull === true ? withLockIfPossible : withLock;
-  return lock(root, id, async () => {
+  const change = async () => {
     const { record, text } = loadRecord(root, findKey(root, id));
     if (options?.only !== undefined && !isSame(record, options.only)) throw notFound(id);
     const save = saver(root, record, text);
@@ -98,7 +103,8 @@ export async function withContainer<T>(
     const result = await fn(record, save);
     save();
     return result;
-  });
+  };
+  return lock(root, id, change, options?.waitLimitMs);
 }
 
 async function withLockIfPossible<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
@@ -121,9 +127,14 @@ async function withLockIfPossible<T>(root: string, id: string, fn: () => T | Pro
  *
  * @throws LockError, and what `fn` throws
  */
-export async function withLock<T>(root: string, id: string, fn: () => T | Promise<T>): Promise<T> {
+export async function withLock<T>(
+  root: string,
+  id: string,
+  fn: () => T | Promise<T>,
+  waitLimitMs?: number,
+): Promise<T> {
   const endLocking = beginSpan("lock");
-  const release = await acquireLock(lockPath(root, id)).catch((error) => {
+  const release = await acquireLock(lockPath(root, id), waitLimitMs).catch((error) => {
     if (error.code === "ENOENT") throw notFound(id);
     throw new ClocheError(
       `cannot lock container ${JSON.stringify(id)} in ${JSON.stringify(root)}: ${reasonOf(error)}`,
@@ -152,19 +163,36 @@ export function removeRecord(root: string, record: ContainerKey): void {
   noteRemoved(record);
 }
 
-/** Removes what is saved about this very container, if it is still there. A later one with its id is left alone. */
-export async function forgetRecord(root: string, record: SavedContainer): Promise<void> {
-  await withLock(root, record.id, () => {
-    const key = findExact(root, record.id);
-    if (key !== undefined && !isSame(loadRecord(root, key).record, record)) return;
-    removeRecord(root, record);
+/**
+ * Removes what is saved about this very container, after `removeRest`, all under its lock. One that somebody has deleted, or a later one
+ * with its id, is left alone.
+ *
+ * @returns whether it was still there
+ */
+export async function forgetContainer(
+  root: string,
+  record: SavedContainer,
+  removeRest: () => void | Promise<void>,
+): Promise<boolean> {
+  return withLock(root, record.id, async () => {
+    if (!isSaved(root, record)) return false;
+    try {
+      await removeRest();
+    } finally {
+      removeRecord(root, record);
+    }
+    return true;
   });
 }
 
-/** Whether this very container is still saved: nobody has deleted it. */
-export function isSaved(root: string, record: SavedContainer): boolean {
+/** One that cannot be read counts as saved: who has failed to make it may have failed for the same reason. */
+function isSaved(root: string, record: SavedContainer): boolean {
   const key = findExact(root, record.id);
-  return key !== undefined && isSame(loadRecord(root, key).record, record);
+  try {
+    return key !== undefined && isSame(loadRecord(root, key).record, record);
+  } catch {
+    return true;
+  }
 }
 
 /** Whether both are the same container, as opposed to two that have had the same id one after the other. */
@@ -202,7 +230,7 @@ export async function readRecord(
   const { record, text } = loadRecord(root, key);
   if (serialize(record) === text) return record;
   try {
-    return await withContainer(root, record.id, (current) => current, { exact: true });
+    return await withContainer(root, record.id, (current) => current, { exact: true, waitLimitMs: LOOK_WAIT_MS });
   } catch (error) {
     // Removed meanwhile. Any other reason (read-only root, lock held) keeps nobody from looking.
     if (error instanceof NotFoundError) throw error;

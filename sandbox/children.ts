@@ -4,7 +4,11 @@
  */
 import { constants } from "node:os";
 import { SyscallError } from "../specutils/errors.ts";
-import { type ProcessEnd, waitPid } from "../specutils/syscall.ts";
+import { NR, type ProcessEnd, sys, waitPid } from "../specutils/syscall.ts";
+
+const SIGKILL = 9;
+/** Between two looks at children that take their time to die. */
+const MAX_PAUSE_MS = 10;
 
 /** Ends that were met while waiting for others. */
 const ended = new Map<number, ProcessEnd>();
@@ -20,12 +24,29 @@ export function reapEnded(): void {
   }
 }
 
-/** Waits for all children, blocking. */
-export function reapAll(): void {
+/**
+ * Kills children and waits for them. Not for others: whoever executed us may have left us children of theirs, which end when they like; but
+ * whoever else has ended is waited for, too, as it may be what one of these waits for (see above). A child that was waited for already is
+ * left alone, since its pid may be somebody else's by now.
+ */
+export function endChildren(pids: readonly number[]): void {
+  const left = new Set(pids.filter((pid) => !ended.has(pid)));
+  for (const pid of left) sys(NR.kill, pid, SIGKILL);
+  for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+    reapEnded();
+    for (const pid of left) if (ended.has(pid) || !isChild(pid)) left.delete(pid);
+    if (left.size === 0) return;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
+  }
+}
+
+/** Whether it is a child that has not ended. */
+function isChild(pid: number): boolean {
   try {
-    for (;;) waitPid(-1);
+    return waitPid(pid, { noHang: true }) === undefined;
   } catch (error) {
     ignoreNoChild(error);
+    return false;
   }
 }
 

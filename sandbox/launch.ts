@@ -9,6 +9,7 @@
 import { closeSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { type ClocheError, HelperError, UnsupportedError } from "../specutils/errors.ts";
+import { HELPER_NAME } from "../specutils/helper-name.ts";
 import { type ProcessRef, readProcessStat } from "../specutils/process-ref.ts";
 import { beginSpan } from "../specutils/spans.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC } from "../specutils/syscall/constants.ts";
@@ -25,7 +26,7 @@ import {
   throwErrno,
 } from "../specutils/syscall.ts";
 import { isOrdinaryUser } from "../specutils/user-namespace.ts";
-import { reapAll } from "./children.ts";
+import { endChildren } from "./children.ts";
 import { encodePlan, type Op, op, type Plan } from "./plan.ts";
 import { MESSAGE, MESSAGE_BYTES, OP } from "./protocol.ts";
 
@@ -37,10 +38,8 @@ const ESRCH = 3;
 const EACCES = 13;
 const EISDIR = 21;
 const EINVAL = 22;
-const HELPER_NAME = "cloche-init";
 const ENOSYS = 38;
 const ETIMEDOUT = 110;
-const SIGKILL = 9;
 
 /** What the helper says or asks at one point of its plan. */
 export interface SyncRequest {
@@ -250,12 +249,8 @@ export function helperDied(): ClocheError {
   return new HelperError("cloche-init ended unexpectedly, it may have been killed", "unknown", 0);
 }
 
-/** Ends every process of a launch that failed, and waits until they are gone. All of them are our children. */
+/** Ends every process of a launch that failed, and waits until they are gone. Those that are known are our children. */
 export function abandon({ conversation, hostPid }: Launch, pids: readonly (number | undefined)[]): void {
   closeSync(conversation.socket);
-  for (const pid of [...pids, hostPid]) {
-    // ESRCH: it has ended and was waited for already.
-    if (pid !== undefined) sys(NR.kill, pid, SIGKILL);
-  }
-  reapAll();
+  endChildren([...pids, hostPid].filter((pid) => pid !== undefined));
 }

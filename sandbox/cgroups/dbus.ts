@@ -26,7 +26,9 @@ const ENDPOINTS = [
   { path: "/run/dbus/system_bus_socket", isBus: true },
   { path: "/run/systemd/private", isBus: false },
 ];
-const CALL_TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Together with what else is waited for under the lock of a container less than others wait for that. */
+const CALL_TIMEOUT_MS = 10_000;
 const METHOD_CALL = 1;
 const METHOD_RETURN = 2;
 const ERROR = 3;
@@ -73,10 +75,18 @@ export class DBus {
   readonly #destination: string | undefined;
   readonly #pending = new Map<number, { resolve(message: Message): void; reject(error: Error): void }>();
   readonly #collectors = new Set<(message: Message) => void>();
+  /** Fails when the connection does. */
+  readonly #lost: Promise<never>;
+  #lose: (error: Error) => void = () => {};
   #serial = 0;
   #received = Buffer.alloc(0);
 
   constructor(socket: Socket, destination: string | undefined) {
+    this.#lost = new Promise((_, reject) => {
+      this.#lose = reject;
+    });
+    // Who waits for a signal is told; nobody need wait for one.
+    this.#lost.catch(() => {});
     this.#socket = socket;
     this.#destination = destination;
     socket.on("data", (data: Buffer) => this.#receive(data));
@@ -115,7 +125,7 @@ export class DBus {
           const arrived = new Promise<void>((resolve) => {
             wake = resolve;
           });
-          await withTimeout(arrived, deadline - Date.now(), `signal ${member}`);
+          await withTimeout(Promise.race([arrived, this.#lost]), deadline - Date.now(), `signal ${member}`);
         }
       },
       stop: () => this.#collectors.delete(collect),
@@ -159,6 +169,7 @@ export class DBus {
   }
 
   #fail(error: Error): void {
+    this.#lose(error);
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }
@@ -172,8 +183,10 @@ function authenticate(path: string): Promise<Socket> {
     const onData = (data: Buffer): void => {
       answer += data.toString("latin1");
       if (!answer.includes("\r\n")) return;
+      socket.setTimeout(0);
       socket.off("data", onData);
       socket.off("error", reject);
+      socket.off("close", onClose);
       if (answer.startsWith("OK ")) {
         socket.write("BEGIN\r\n");
         resolve(socket);
@@ -182,7 +195,10 @@ function authenticate(path: string): Promise<Socket> {
         reject(new Error(`${path} refused us: ${answer.trim()}`));
       }
     };
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error(`no answer in time from ${path}`)));
+    const onClose = (): void => reject(new Error(`${path} closed the connection`));
     socket.on("error", reject);
+    socket.on("close", onClose);
     socket.on("data", onData);
     socket.on("connect", () => {
       const uid = Buffer.from(String(process.getuid?.() ?? 0)).toString("hex");

@@ -34,7 +34,8 @@ export async function updateCgroup(ref: CgroupRef, resources: Resources): Promis
   if (wanted.memory?.checkBeforeUpdate) checkMemoryUsage(ref, wanted.memory.limit);
   const before = currentValues(ref, writes);
   try {
-    if (ref.unit !== undefined) await tellSystemd(ref, ref.unit, wanted);
+    if (ref.unit !== undefined)
+      await tellSystemd(ref, ref.unit, ref.version === "v1" ? withV1Bandwidth(ref, wanted) : wanted);
     applyWrites(ref.dirs, writes);
     if (devices) replaceDevices(ref, devices);
   } catch (error) {
@@ -59,6 +60,16 @@ function withoutZeroPids(resources: Resources): Resources {
   if (resources.pids?.limit !== 0n) return resources;
   const { pids: _, ...rest } = resources;
   return rest;
+}
+
+/** systemd has quota and period in one property, too, and takes a quota that it is not told for none. */
+function withV1Bandwidth(ref: CgroupRef, resources: Resources): Resources {
+  const cpu = { ...resources.cpu };
+  if (!cpu.quota === !cpu.period) return resources;
+  const read = (file: string): bigint => BigInt(readValue(`${ref.dirs["cpu"]}/${file}`) ?? "0");
+  cpu.quota ||= read("cpu.cfs_quota_us");
+  cpu.period ||= read("cpu.cfs_period_us");
+  return { ...resources, cpu };
 }
 
 /** On v2 one file holds what are two fields: the field that is not given keeps its present value. */

@@ -6,8 +6,9 @@ import { HOOK_NAMES } from "../../specutils/kernel-names.ts";
 import type { Hook, State } from "../../specutils/spec.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { lines } from "../helpers/container.ts";
+import { programName } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox");
 const itOci = requires("root", "busybox", "oci");
@@ -211,6 +212,29 @@ itIsOurs("run: a failing hook leaves nothing, and poststop hooks are called", ()
       expect(runtime.leftovers()).toEqual([]);
     }
   }),
+);
+
+itIsOurs(
+  "hooks: when start is killed before the last startContainer hook has ended, the program runs and is said to",
+  () =>
+    withRuntime(async (runtime) => {
+      const id = runtime.create((spec) => {
+        const script = "touch /begun; until [ -e /gate ]; do sleep 0.02; done";
+        spec.hooks = { startContainer: [{ path: "/bin/sh", args: ["sh", "-c", script], env: ["PATH=/bin"] }] };
+        spec.process.args = ["sleep", "60"];
+        spec.root.readonly = false;
+      });
+      const rootfs = path.join(runtime.state(id).bundle, "rootfs");
+      const starting = runtime.spawn(["start", id]);
+      await waitFor("the hook runs", () => existsSync(path.join(rootfs, "begun")));
+      await killChild(starting);
+      expect(runtime.state(id).status).toBe("created");
+      writeFileSync(path.join(rootfs, "gate"), "");
+      await waitFor("the program runs", () => programName(runtime.state(id).pid) === "sleep");
+      expect(runtime.state(id).status).toBe("running");
+      expect(runtime.run(["delete", id]).stderr).toContain("not stopped");
+      runtime.ok(["delete", "--force", id]);
+    }),
 );
 
 itIsOurs("hooks: failing poststop hooks are warnings, and all of them are called", () =>

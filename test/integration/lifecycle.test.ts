@@ -60,6 +60,21 @@ it("run: exits with 128 and the signal that ended the workload", () =>
     expect(await ended).toBe(137);
   }));
 
+it("create: one that fails does not wait for children that it was given, and leaves them alone", () =>
+  withRuntime((runtime) => {
+    const bundle = runtime.bundle((spec) => {
+      spec.process.args = ["/no/such/program"];
+    });
+    const script = `sleep 30 & exec "$@" 2> /dev/null`;
+    const command = [runtimePath(), "--root", runtime.root, "run", "--bundle", bundle, runtime.id()];
+    const begun = performance.now();
+    const { status } = spawnSync("sh", ["-c", script, "sh", ...command], { stdio: "ignore", timeout: 20_000 });
+    expect(status).not.toBe(0);
+    expect(status).not.toBeNull();
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    expect(runtime.leftovers()).toEqual([]);
+  }));
+
 it("run: passes stdin on", () =>
   withRuntime((runtime) => {
     const bundle = runtime.bundle((spec) => {
