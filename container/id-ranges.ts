@@ -1,7 +1,8 @@
 /**
  * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
  *
- * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid. Its text is the state file of the container that
+ * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid; those who share it have links with "+" and more
+ * behind that. Its text is the state file of the container that
  * has it, "#", and a mark of the claim: of two containers of one name that come after each other, the first's `create`, which may be the last
  * to end, gives back its own alone. The state file is the truth: a link with one that is not there, older than any `create` takes to write
  * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
@@ -61,29 +62,47 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
         `all ranges of ${RANGE_SIZE} ids are taken: give user ${JSON.stringify(idsUser)} more in /etc/subuid and /etc/subgid`,
       );
     }
-    const link = claimPath(claims, free);
-    const text = `${stateFile}#${process.pid}-${process.hrtime.bigint()}`;
-    symlinkSync(text, link);
-    const isHeld = () => textOf(link) === text;
-    const giveBack = () => {
-      if (isHeld()) removeFile(link);
-    };
-    return { range: free, isHeld, release: giveBack };
+    return makeClaim(free, claimPath(claims, free), stateFile);
   } finally {
     release();
   }
 }
 
+/**
+ * Claims a range that another sandbox has, for one that shares namespaces with it and may outlive it.
+ *
+ * Preconditions: the other one's processes are there still after this, or it may have been somebody else's by then.
+ * @throws the file system's error
+ */
+export function shareRange(range: IdRange, stateFile: string, claims = CLAIMS): Claim {
+  return makeClaim(range, `${claimPath(claims, range)}+${process.pid}-${process.hrtime.bigint()}`, stateFile);
+}
+
+function makeClaim(range: IdRange, link: string, stateFile: string): Claim {
+  const text = `${stateFile}#${process.pid}-${process.hrtime.bigint()}`;
+  symlinkSync(text, link);
+  const isHeld = () => textOf(link) === text;
+  const release = () => {
+    if (isHeld()) removeFile(link);
+  };
+  return { range, isHeld, release };
+}
+
 /** Gives back the range of the container that has that state file, unless it is another one's by now. */
 export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS): void {
   const link = claimPath(claims, range);
-  if (holderOf(link) === stateFile) removeFile(link);
+  if (holderOf(link) === stateFile) {
+    removeFile(link);
+    return;
+  }
+  for (const { path } of links(claims)) {
+    if (path.startsWith(`${link}+`) && holderOf(path) === stateFile) removeFile(path);
+  }
 }
 
 /** The ranges that are claimed for a state file. */
 export function claimsOf(stateFile: string, claims = CLAIMS): IdRange[] {
-  if (!existsSync(claims)) return [];
-  return taken(claims).filter((range) => holderOf(claimPath(claims, range)) === stateFile);
+  return links(claims).flatMap(({ path, range }) => (holderOf(path) === stateFile ? [range] : []));
 }
 
 function claimPath(claims: string, { uid, gid }: IdRange): string {
@@ -176,22 +195,29 @@ function overlap(starts: readonly number[]): (start: number) => boolean {
   };
 }
 
+/** All claims. */
+function links(claims: string): { path: string; range: IdRange }[] {
+  if (!existsSync(claims)) return [];
+  return readdirSync(claims).flatMap((name) => {
+    const match = /^(\d+)-(\d+)(\+.*)?$/.exec(name);
+    const range = { uid: Number(match?.[1]), gid: Number(match?.[2]) };
+    return match === null ? [] : [{ path: `${claims}/${name}`, range }];
+  });
+}
+
 /** Ranges that are claimed. */
 function taken(claims: string): IdRange[] {
-  return readdirSync(claims).flatMap((name) => {
-    const match = /^(\d+)-(\d+)$/.exec(name);
-    return match === null ? [] : [{ uid: Number(match[1]), gid: Number(match[2]) }];
-  });
+  return links(claims).map(({ range }) => range);
 }
 
 /** Removes claims without a state file, and returns the others. */
 function swept(claims: string): IdRange[] {
-  return taken(claims).filter((range) => {
-    const path = claimPath(claims, range);
+  const kept = links(claims).filter(({ path }) => {
     const holder = holderOf(path);
     const age = Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
     if (holder === undefined || existsSync(holder) || age < STALE_MS) return true;
     removeFile(path);
     return false;
   });
+  return kept.map(({ range }) => range);
 }

@@ -20,7 +20,7 @@ import { isHostRoot } from "../specutils/user-namespace.ts";
 import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
-import { type Claim, claimRange, claimsOf, releaseRange } from "./id-ranges.ts";
+import { type Claim, claimRange, claimsOf, releaseRange, shareRange } from "./id-ranges.ts";
 import { checkNoGofer, DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
 import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed } from "./own-ids.ts";
@@ -97,8 +97,8 @@ export async function isolate(
     return { ...sandboxed, policies, saved, baseline, overlay, release, check };
   };
   const idsOfHost = idsHost(host.kernel);
-  const withIds = (range: IdRange, userNamespace: string): Isolated => {
-    const isolated = transform(range, undefined, userNamespace);
+  const withIds = (range: IdRange, userNamespace: string, claim?: Claim): Isolated => {
+    const isolated = transform(range, claim, userNamespace);
     const why = whyNotServed(isolated, idsOfHost);
     if (why === undefined) return isolated;
     throw needsIds(why);
@@ -121,8 +121,19 @@ export async function isolate(
   const whyNone = whyNoIds(idsOfHost);
   if (whyNone !== undefined) return byDefault(whyNone);
   const neighbour = neighbourOf(spec);
-  if (neighbour !== undefined) return withIds(neighbour.range, neighbour.path);
   const stateFile = statePath(context.root, container.id, container.id);
+  if (neighbour !== undefined) {
+    const claim = shareRange(neighbour.range, stateFile);
+    try {
+      // As long as it has processes nobody has given its ids back.
+      if (neighbourOf(spec)?.path !== neighbour.path)
+        throw new ClocheError("the sandbox whose namespaces it asks for has ended");
+      return withIds(neighbour.range, neighbour.path, claim);
+    } catch (error) {
+      claim.release();
+      throw error;
+    }
+  }
   const claim = await claimRange(idsUser, stateFile);
   try {
     const isolated = transform(claim.range, claim);

@@ -17,21 +17,22 @@ const PATH_MAX = 4096;
 
 /** GETATTR: a struct fuse_attr_out of the node, as it is on the host now. */
 export function getattr(gofer: Gofer): number {
-  return withNode(gofer, (fd) => {
+  return withNode(gofer, (fd, node) => {
     const result = gofer.host.stat(fd);
-    return result < 0 ? result : replyAttr(gofer);
+    return result < 0 ? result : replyAttr(gofer, node);
   });
 }
 
 /** STATX: the same as a struct fuse_statx_out, with the time of birth. */
 export function statx(gofer: Gofer): number {
-  return withNode(gofer, (fd) => {
+  return withNode(gofer, (fd, node) => {
     const result = gofer.host.stat(fd);
     if (result < 0) return result;
-    const { arena } = gofer;
+    const { arena, nodes } = gofer;
+    const isShared = nodes.isShared(node);
     arena.u32.fill(0, REPLY >> 2, (REPLY + STATX_OUT.BYTES) >> 2);
-    arena.u32[(REPLY + STATX_OUT.VALID) >> 2] = gofer.validSeconds;
-    arena.u32[(REPLY + STATX_OUT.NSEC) >> 2] = gofer.validNanoseconds;
+    arena.u32[(REPLY + STATX_OUT.VALID) >> 2] = isShared ? 0 : gofer.validSeconds;
+    arena.u32[(REPLY + STATX_OUT.NSEC) >> 2] = isShared ? 0 : gofer.validNanoseconds;
     arena.copy(AT.stat, REPLY + STATX_OUT.STAT, STATX_COPIED_BYTES);
     return STATX_OUT.BYTES;
   });
@@ -39,7 +40,7 @@ export function statx(gofer: Gofer): number {
 
 /** Size, owner, mode, times, in the order in which none undoes another: changing the owner takes set-user-ID away. */
 export function setattr(gofer: Gofer): number {
-  return withNode(gofer, (fd) => {
+  return withNode(gofer, (fd, node) => {
     const { host } = gofer;
     const valid = field(gofer, SET.VALID);
     let result = 0;
@@ -52,7 +53,7 @@ export function setattr(gofer: Gofer): number {
     if (result >= 0 && (valid & FATTR.MODE) !== 0) result = chmod(gofer, fd, field(gofer, SET.MODE) & 0o7777);
     if (result >= 0 && (valid & (FATTR.ATIME | FATTR.MTIME)) !== 0) result = setTimes(gofer, fd, valid);
     if (result >= 0) result = host.stat(fd);
-    return result < 0 ? result : replyAttr(gofer);
+    return result < 0 ? result : replyAttr(gofer, node);
   });
 }
 

@@ -13,6 +13,7 @@ import { IN, OP } from "./protocol.ts";
 /** Bytes after which is written although there is more to do. */
 const FLUSH_AT = 1 << 15;
 
+const PATH_MAX = 4096;
 const NEWLINE = 0x0a;
 const IS_ASCII = /^[ -~]*$/;
 
@@ -150,7 +151,8 @@ export class AuditStream {
   }
 }
 
-/** Bytes given as Latin-1 are shown as the UTF-8 that they mostly are. */
+/** Bytes given as Latin-1 are shown as the UTF-8 that they mostly are; the end of what is longer than PATH_MAX after "…". */
 function bytesAsText(path: string): string {
+  if (path.length > PATH_MAX) return `…${bytesAsText(path.slice(-PATH_MAX))}`;
   return IS_ASCII.test(path) ? path : Buffer.from(path, "latin1").toString("utf8");
 }

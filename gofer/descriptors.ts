@@ -73,19 +73,24 @@ export class Descriptors {
   }
 }
 
-/**
- * Raises the limit of descriptors as far as it goes, and returns how many are for nodes.
- *
- * @param wanted 0 for as many as possible
- */
-export function maxNodeFds(arena: Arena, wanted: number): number {
+/** Raises the limit of descriptors as far as it goes, and returns it. */
+export function raiseLimit(arena: Arena): number {
   const at = AT.scratch;
   const limit = arena.base + at;
   sys(NR.prlimit64, 0, RLIMIT_NOFILE, null, limit);
   const hard = Number(arena.u64(at + 8));
   arena.setU64(at, hard);
   sys(NR.prlimit64, 0, RLIMIT_NOFILE, limit, null);
+  return hard;
+}
+
+/**
+ * How many of `limit` descriptors are for nodes.
+ *
+ * @param wanted 0 for as many as possible
+ */
+export function maxNodeFds(limit: number, wanted: number): number {
   // A quarter each: in use, and pinned at most three times as many.
-  const most = Math.max(64, Math.floor((Math.min(hard, 16_384) - OTHER_FDS) / 4));
+  const most = Math.max(64, Math.floor((Math.min(limit, 16_384) - OTHER_FDS) / 4));
   return wanted === 0 ? most : Math.min(most, wanted);
 }

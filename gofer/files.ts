@@ -18,6 +18,7 @@ import {
 import {
   EEXIST,
   EINVAL,
+  ENOSYS,
   ESTALE,
   O_ACCMODE,
   O_APPEND,
@@ -86,7 +87,7 @@ function replyOpen(gofer: Gofer, at: number, node: number, fd: number, flags: nu
     arena.i32[to + 3] = backing;
     return OPEN_OUT.BYTES;
   }
-  const handle = host.reopen(fd, flags & HOST_FLAGS);
+  const handle = host.openHandle(fd, flags & HOST_FLAGS);
   if (handle < 0) return handle;
   gofer.handles.add(handle);
   arena.u32[to] = handle;
@@ -139,7 +140,9 @@ export function tmpfile(gofer: Gofer): number {
 function make(gofer: Gofer, call: (mode: number) => number): number {
   const mode = field(gofer, CREATE.MODE) & 0o7777;
   actAsCaller(gofer, field(gofer, CREATE.UMASK));
-  return (mode & S_ISGID) === 0 ? call(mode) : gofer.host.withFsetid(() => call(mode));
+  const result = (mode & S_ISGID) === 0 ? call(mode) : gofer.host.withFsetid(() => call(mode));
+  gofer.host.actAsSelf();
+  return result;
 }
 
 /** struct fuse_entry_out, then struct fuse_open_out. Takes `fd` over. */
@@ -252,7 +255,9 @@ const COPY = { FH_IN: 0, OFF_IN: 8, NODE_OUT: 16, FH_OUT: 24, OFF_OUT: 32, LENGT
 
 /** COPY_FILE_RANGE: how many bytes were copied, {@link MAX_COPY} at most (copy_file_range(2)). */
 export function copyFileRange(gofer: Gofer): number {
-  const { arena } = gofer;
+  const { arena, passthrough } = gofer;
+  // Where the kernel can copy by itself, what it takes is the caller's, and in the limits of its cgroup.
+  if (passthrough.isEnabled) return -ENOSYS;
   return withOpened(gofer, nodeOf(gofer), field(gofer, COPY.FH_IN), 0, (from) =>
     withOpened(gofer, field(gofer, COPY.NODE_OUT), field(gofer, COPY.FH_OUT), O_WRONLY, (to) => {
       arena.copy(REQUEST + COPY.OFF_IN, AT.scratch, 8);

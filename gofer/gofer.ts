@@ -110,12 +110,15 @@ export function putEntry(gofer: Gofer, at: number, node: number): void {
   u32[to + 1] = 0;
   u32[to + 2] = gofer.nodes.generations[node] ?? 0;
   u32[to + 3] = 0;
-  u32[to + 4] = gofer.validSeconds;
+  const isShared = gofer.nodes.isShared(node);
+  const validSeconds = isShared ? 0 : gofer.validSeconds;
+  const validNanoseconds = isShared ? 0 : gofer.validNanoseconds;
+  u32[to + 4] = validSeconds;
   u32[to + 5] = 0;
-  u32[to + 6] = gofer.validSeconds;
+  u32[to + 6] = validSeconds;
   u32[to + 7] = 0;
-  u32[to + 8] = gofer.validNanoseconds;
-  u32[to + 9] = gofer.validNanoseconds;
+  u32[to + 8] = validNanoseconds;
+  u32[to + 9] = validNanoseconds;
   putAttr(gofer.arena, at + ENTRY.ATTR);
 }
 
@@ -127,12 +130,13 @@ export function replyEntry(gofer: Gofer, parent: number, parentFd: number, name:
   return ENTRY.BYTES;
 }
 
-/** Replies with the attributes in `AT.stat`. */
-export function replyAttr({ arena, validSeconds, validNanoseconds }: Gofer): number {
+/** Replies with the attributes in `AT.stat`, which are the node's. */
+export function replyAttr({ arena, nodes, validSeconds, validNanoseconds }: Gofer, node: number): number {
   const to = REPLY >> 2;
-  arena.u32[to] = validSeconds;
+  const isShared = nodes.isShared(node);
+  arena.u32[to] = isShared ? 0 : validSeconds;
   arena.u32[to + 1] = 0;
-  arena.u32[to + 2] = validNanoseconds;
+  arena.u32[to + 2] = isShared ? 0 : validNanoseconds;
   arena.u32[to + 3] = 0;
   putAttr(arena, REPLY + ATTR_OUT.ATTR);
   return ATTR_OUT.BYTES;

@@ -4,7 +4,7 @@
  */
 import type { Gofer } from "./gofer.ts";
 import { field, nameAt, nodeOf } from "./gofer.ts";
-import { EACCES, ENOENT, EROFS, EXDEV, O_ACCMODE, O_TRUNC } from "./host.ts";
+import { EACCES, ENAMETOOLONG, ENOENT, EROFS, EXDEV, O_ACCMODE, O_TRUNC } from "./host.ts";
 import type { Nodes } from "./nodes.ts";
 import { Globs, type GoferPolicy } from "./policy.ts";
 import { OP, ROOT_ID } from "./protocol.ts";
@@ -12,6 +12,9 @@ import { OP, ROOT_ID } from "./protocol.ts";
 /** `Nodes.marks` of what is read-only, and of what the audit stream is to tell of. */
 const READ_ONLY = 1;
 const LOGGED = 2;
+
+/** Bytes. What lies deeper, where no path leads (PATH_MAX) but step by step, would take as much time and memory as one likes. */
+const MAX_PATH = 65_536;
 
 /** Where the names lie in the payload of requests that make or remove one. */
 export const NAME_OFFSET: Readonly<Record<number, number>> = {
@@ -32,6 +35,8 @@ export class Guard {
   readonly #hidden: Globs;
   readonly #readOnly: Globs;
   readonly #logged: Globs;
+  /** Whether it depends on the path what is logged. */
+  readonly #logsSome: boolean;
   readonly #nodes: Nodes;
 
   /** @throws UsageError for a wrong glob */
@@ -40,6 +45,7 @@ export class Guard {
     this.#readOnly = new Globs(policy.readOnly);
     // What is not said is everything: whoever wants an audit stream without more wants all of it.
     this.#logged = new Globs(policy.logged.length === 0 ? ["**"] : policy.logged);
+    this.#logsSome = policy.logged.length > 0;
     this.#nodes = nodes;
     if (this.#readOnly.isEmpty && policy.logged.length === 0) return;
     nodes.mark = (parent, name) => this.#marksOf(this.pathOf(parent, name));
@@ -67,7 +73,7 @@ export class Guard {
 
   /** 0 if the request in the arena may be carried out, or -errno. */
   check(gofer: Gofer, opcode: number): number {
-    if (this.#hidden.isEmpty && this.#readOnly.isEmpty) return 0;
+    if (this.#hidden.isEmpty && this.#readOnly.isEmpty && !this.#logsSome) return 0;
     const offset = NAME_OFFSET[opcode];
     return offset === undefined ? this.#checkNode(gofer, opcode) : this.#checkName(gofer, opcode, offset);
   }
@@ -81,6 +87,7 @@ export class Guard {
     // Refused by the operation itself.
     if (name === undefined) return 0;
     const path = this.pathOf(nodeOf(gofer), name);
+    if (path.length > MAX_PATH) return -ENAMETOOLONG;
     const isRename = opcode === OP.RENAME || opcode === OP.RENAME2;
     if (this.#hidden.covers(path)) {
       const isThere = opcode === OP.LOOKUP || opcode === OP.UNLINK || opcode === OP.RMDIR || isRename;
@@ -99,7 +106,8 @@ export class Guard {
     const to = this.pathOf(field(gofer, 0), name);
     if (this.#hidden.covers(to)) return -EACCES;
     if (this.#readOnly.covers(to)) return -EROFS;
-    const depends = [from, to].some((path) => this.#hidden.dependsOn(path) || this.#readOnly.dependsOn(path));
+    const globs = [this.#hidden, this.#readOnly, ...(this.#logsSome ? [this.#logged] : [])];
+    const depends = [from, to].some((path) => globs.some((each) => each.dependsOn(path)));
     return depends ? -EXDEV : 0;
   }
 

@@ -55,6 +55,9 @@ export const STAT = {
 export const STAT_TIME = { ATIME: 64, BTIME: 80, CTIME: 96, MTIME: 112 } as const;
 export const STAT_DEV = { RDEV_MAJOR: 128, RDEV_MINOR: 132, MAJOR: 136, MINOR: 140 } as const;
 
+/** Descriptors that no file of the container's gets which it keeps open. */
+const RESERVED_FDS = 256;
+
 /** The calls, with the identity in which they are made. */
 export class Host {
   readonly arena: Arena;
@@ -64,8 +67,12 @@ export class Host {
   #gid = 0;
   #umask = -1;
 
-  constructor(arena: Arena) {
+  readonly #fdLimit: number;
+
+  /** @param fdLimit how many descriptors there can be (RLIMIT_NOFILE) */
+  constructor(arena: Arena, fdLimit: number) {
     this.arena = arena;
+    this.#fdLimit = fdLimit;
   }
 
   /** Fills `AT.stat` with what `name`, an address, is in a directory; symbolic links are not followed. */
@@ -96,6 +103,17 @@ export class Host {
   /** Opens what a descriptor stands for, a regular file, for reading or writing. */
   reopen(fd: number, flags: number): number {
     return sys(NR.openat, AT_FDCWD, this.#fdName(fd), flags | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  }
+
+  /**
+   * The same, for as long as the container has it open; -EMFILE where that would leave too few descriptors for everything else: the
+   * kernel gives the lowest number that is free.
+   */
+  openHandle(fd: number, flags: number): number {
+    const handle = this.reopen(fd, flags);
+    if (handle < this.#fdLimit - RESERVED_FDS) return handle;
+    this.close(handle);
+    return -EMFILE;
   }
 
   /** Closing cannot fail in a way that matters: nothing of the container's is written back by it. */
@@ -159,6 +177,11 @@ export class Host {
       sys(NR.umask, umask);
       this.#umask = umask;
     }
+  }
+
+  /** Whoever has created something last, what comes now is the gofer's doing: a server may judge by the ids (NFS). */
+  actAsSelf(): void {
+    if (this.#uid !== 0 || this.#gid !== 0) this.actAs(0, 0, this.#umask);
   }
 
   /**

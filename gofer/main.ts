@@ -4,7 +4,7 @@ import { Arena } from "./arena.ts";
 import { AuditStream } from "./audit.ts";
 import { confine } from "./confine.ts";
 import { Connections, type Pauses } from "./connections.ts";
-import { Descriptors, maxNodeFds } from "./descriptors.ts";
+import { Descriptors, maxNodeFds, raiseLimit } from "./descriptors.ts";
 import { Host } from "./host.ts";
 import { installFilter, MAX_FILTER_BYTES } from "./install-filter.ts";
 import { Memory } from "./memory.ts";
@@ -25,10 +25,11 @@ export function runGofer(controlFd: number, treeFds: readonly number[], options:
   const arena = new Arena();
   const { auditFd, auditContainer } = options;
   const audit = auditFd > 0 ? new AuditStream(auditFd, { container: auditContainer }) : undefined;
+  const limit = raiseLimit(arena);
   const shared: Shared = {
     arena,
-    host: new Host(arena),
-    descriptors: new Descriptors(maxNodeFds(arena, options.maxFds)),
+    host: new Host(arena, limit),
+    descriptors: new Descriptors(maxNodeFds(limit, options.maxFds)),
     audit,
     auditContainer,
     quotas: new Map<string, Quota>(),

@@ -3,6 +3,7 @@ import { NR, sys } from "../specutils/syscall.ts";
 import {
   actAsCaller,
   addressIn,
+  expireAttributes,
   field,
   type Gofer,
   NO_REPLY,
@@ -93,7 +94,10 @@ export function link(gofer: Gofer): number {
     const fd = nodes.fd(node);
     if (fd < 0) return fd;
     const result = host.linkAt(fd, parentFd, address);
-    return result < 0 ? result : replyEntry(gofer, parent, parentFd, name, address);
+    if (result < 0) return result;
+    // The kernel takes the reply for what it should know of this node as well, unless the name is another one.
+    if (nodes.share(node)) expireAttributes(gofer, node);
+    return replyEntry(gofer, parent, parentFd, name, address);
   });
 }
 
@@ -108,8 +112,8 @@ export function rmdir(gofer: Gofer): number {
 }
 
 function remove(gofer: Gofer, flags: number): number {
-  return withName(gofer, 0, (parentFd, address) => {
-    const node = hold(gofer, parentFd, address);
+  return withName(gofer, 0, (parentFd, address, name, parent) => {
+    const node = hold(gofer, parentFd, address, parent, name);
     const result = sys(NR.unlinkat, parentFd, address, flags);
     if (result >= 0 && node > 0) gofer.nodes.pin(node);
     return result;
@@ -120,13 +124,13 @@ function remove(gofer: Gofer, flags: number): number {
  * The node of what is about to lose a name, if the kernel knows it, with a descriptor open: it may be in use without a name
  * from now on. 0 if there is none.
  */
-function hold({ host, nodes }: Gofer, parentFd: number, address: number): number {
+function hold({ host, nodes }: Gofer, parentFd: number, address: number, parent: number, name: string): number {
   if (host.statAt(parentFd, address) < 0) return 0;
-  const node = nodes.find();
+  const node = nodes.find(parent, name);
   if (node === 0 || (nodes.fds[node] ?? -1) >= 0) return node;
   const fd = host.openPathAt(parentFd, address);
   if (fd < 0) return node;
-  if (host.stat(fd) >= 0 && nodes.find() === node) nodes.keep(node, fd);
+  if (host.stat(fd) >= 0 && nodes.isStat(node)) nodes.keep(node, fd);
   else host.close(fd);
   return node;
 }
@@ -153,14 +157,13 @@ function move(gofer: Gofer, flags: number, offset: number): number {
     const newAddress = addressIn(gofer, newOffset);
     const newFd = nodes.fd(newParent);
     if (newFd < 0) return newFd;
-    const target = hold(gofer, newFd, newAddress);
+    const target = hold(gofer, newFd, newAddress, newParent, newName);
+    const moved = host.statAt(oldFd, oldAddress) < 0 ? 0 : nodes.find(oldParent, oldName);
     const result = sys(NR.renameat2, oldFd, oldAddress, newFd, newAddress, flags);
     if (result < 0) return result;
-    const moved = host.statAt(newFd, newAddress) < 0 ? 0 : nodes.find();
     if (moved !== 0) nodes.rename(moved, newParent, newName);
     if ((flags & RENAME_EXCHANGE) !== 0) {
-      const other = host.statAt(oldFd, oldAddress) < 0 ? 0 : nodes.find();
-      if (other !== 0) nodes.rename(other, oldParent, oldName);
+      if (target !== 0) nodes.rename(target, oldParent, oldName);
     } else if (target !== 0 && target !== moved) {
       nodes.pin(target);
     }

@@ -1,6 +1,7 @@
 /**
  * The files that the kernel knows of, by the numbers it calls them (nodeid). A node is one file of the host, however many
- * names it has: device, inode number and time of birth tell files apart.
+ * names it has: device, inode number and time of birth tell files apart. But on an overlay: links of a lower layer have one number,
+ * and are files apart as soon as one is changed. There each name of a file with several is a node of its own.
  *
  * Descriptors (O_PATH) are opened when they are needed, by parent and name, and checked to be the same file; the oldest are
  * closed when there are too many (descriptors.ts). A file that has lost its name keeps its descriptor (`pin`) until the kernel
@@ -8,8 +9,11 @@
  */
 import { type Arena, AT } from "./arena.ts";
 import type { Descriptors } from "./descriptors.ts";
-import { EMFILE, ESTALE, type Host, STAT, STAT_DEV, STAT_TIME } from "./host.ts";
+import { EMFILE, ESTALE, type Host, STAT, STAT_DEV, STAT_TIME, TYPE } from "./host.ts";
 import { ROOT_ID } from "./protocol.ts";
+
+/** How many directories on the way to a node get descriptors to keep. */
+const MAX_KEPT_WAY = 64;
 
 /** How many nodes there is room for at first; doubled when there are more. */
 const FIRST_CAPACITY = 1024;
@@ -22,6 +26,10 @@ function resized<T extends Int32Array | Uint32Array | Float64Array>(
   const other = new make(length);
   other.set(old.subarray(0, length));
   return other;
+}
+
+function namedKey(file: number | string, parent: number, name: string): string {
+  return `${file}/${parent}/${name}`;
 }
 
 /** All nodes of one tree, as columns of arrays: a node is an index. */
@@ -52,6 +60,8 @@ export class Nodes {
   #births = new Float64Array(FIRST_CAPACITY);
   #keys: (number | string | undefined)[] = [];
   #byKey = new Map<number | string, number>();
+  /** Nodes that are one name of a file, with what the file would be known by. */
+  readonly #named = new Map<number, number | string>();
   #rootMajor = -1;
   #rootMinor = -1;
   #free: number[] = [];
@@ -89,7 +99,7 @@ export class Nodes {
     if (host.stat(rootFd) < 0) throw new RangeError("cannot look at the root of the served tree");
     this.fds[ROOT_ID] = rootFd;
     this.#lookups[ROOT_ID] = 1;
-    this.#identify(ROOT_ID);
+    this.#identify(ROOT_ID, this.#keyOfStat());
   }
 
   /**
@@ -97,7 +107,8 @@ export class Nodes {
    * is about to be told of it once more.
    */
   seen(parent: number, name: string): number {
-    const key = this.#keyOfStat();
+    const isNamed = this.#isNamed();
+    const key = isNamed ? namedKey(this.#keyOfStat(), parent, name) : this.#keyOfStat();
     let node = this.#byKey.get(key);
     if (node !== undefined && this.#births[node] !== this.#birthOfStat()) {
       // Another file, on an inode that was used again while the old one had no descriptor here.
@@ -107,7 +118,8 @@ export class Nodes {
     if (node === undefined) {
       node = this.#take();
       this.generations[node] = this.#generation++;
-      this.#identify(node);
+      this.#identify(node, key);
+      if (isNamed) this.#named.set(node, this.#keyOfStat());
     }
     this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
     if (node !== ROOT_ID) this.rename(node, parent, name);
@@ -115,15 +127,51 @@ export class Nodes {
     return node;
   }
 
-  /** The node of the file that `AT.stat` describes, if the kernel knows it; 0 otherwise. */
-  find(): number {
-    const node = this.#byKey.get(this.#keyOfStat());
+  /** The node of the file that `AT.stat` describes, seen as `name` in `parent`, if the kernel knows it; 0 otherwise. */
+  find(parent: number, name: string): number {
+    const key = this.#keyOfStat();
+    const node = this.#byKey.get(this.#isNamed() ? namedKey(key, parent, name) : key);
     return node !== undefined && this.#births[node] === this.#birthOfStat() ? node : 0;
+  }
+
+  /** Whether `AT.stat` describes the file that a node is. */
+  isStat(node: number): boolean {
+    const key = this.#named.get(node) ?? this.#keys[node];
+    return key === this.#keyOfStat() && this.#births[node] === this.#birthOfStat();
+  }
+
+  /** Whether other nodes may be the same file under other names: what is known of it is then old as soon as it is told. */
+  isShared(node: number): boolean {
+    return this.#named.has(node);
+  }
+
+  /**
+   * A node has got another name, which is a node of its own where each name is one: from now on it is one of them.
+   *
+   * @returns whether that is new
+   */
+  share(node: number): boolean {
+    const key = this.#keys[node];
+    const fd = this.fd(node);
+    if (!this.#ignoreBirth || key === undefined || fd < 0 || this.#named.has(node)) return false;
+    if (this.#host.stat(fd) < 0 || !this.#isNamed()) return false;
+    this.#named.set(node, key);
+    this.#renameKey(node, this.parents[node] ?? 0, this.names[node] ?? "");
+    return true;
+  }
+
+  /** Whether `AT.stat` describes a file of which each name is a node. */
+  #isNamed(): boolean {
+    if (!this.#ignoreBirth) return false;
+    const { u32 } = this.#arena;
+    const isDirectory = ((u32[(AT.stat + STAT.MODE) >> 2] ?? 0) & 0xf000) >> 12 === TYPE.directory;
+    return (u32[(AT.stat + STAT.NLINK) >> 2] ?? 0) > 1 && !isDirectory;
   }
 
   /** Where a node can be found from now on. A parent of 0: nowhere. */
   rename(node: number, parent: number, name: string): void {
     const before = this.parents[node] ?? 0;
+    if (this.#named.size > 0) this.#renameKey(node, parent, name);
     this.names[node] = name;
     if (before === parent) return;
     if (before === 0 && this.#unpin(node)) this.#descriptors.opened(this, node);
@@ -132,6 +180,16 @@ export class Nodes {
     if (before === 0) return;
     this.#children[before] = (this.#children[before] ?? 1) - 1;
     this.#dropUnused(before);
+  }
+
+  #renameKey(node: number, parent: number, name: string): void {
+    const base = this.#named.get(node);
+    const before = this.#keys[node];
+    if (base === undefined || before === undefined) return;
+    if (this.#byKey.get(before) === node) this.#byKey.delete(before);
+    const key = namedKey(base, parent, name);
+    this.#keys[node] = key;
+    this.#byKey.set(key, node);
   }
 
   /**
@@ -153,14 +211,24 @@ export class Nodes {
       if (at === 0 || missing.length > this.#used) return -ESTALE;
     }
     let fd = this.fds[at] ?? -1;
+    // Of a long way only its end is kept: without a descriptor for one more a lookup would fail, and the kernel take that for the end of what
+    // is mounted there.
+    let passed = -1;
+    const isLong = missing.length > MAX_KEPT_WAY;
     for (const next of missing.reverse()) {
       const opened = this.#host.openPathAt(fd, this.#arena.putText(AT.name, this.names[next] ?? ""));
-      if (opened < 0) return opened === -EMFILE ? opened : -ESTALE;
-      if (this.#host.stat(opened) < 0 || this.find() !== next) {
+      if (opened < 0) {
+        if (passed >= 0) this.#host.close(passed);
+        return opened === -EMFILE ? opened : -ESTALE;
+      }
+      if (this.#host.stat(opened) < 0 || !this.isStat(next)) {
         this.#host.close(opened);
+        if (passed >= 0) this.#host.close(passed);
         return -ESTALE;
       }
-      this.keep(next, opened);
+      if (passed >= 0) this.#host.close(passed);
+      passed = isLong && next !== node ? opened : -1;
+      if (passed < 0) this.keep(next, opened);
       fd = opened;
     }
     return fd;
@@ -235,6 +303,7 @@ export class Nodes {
       this.#unpin(node);
       if (this.#byKey.get(key) === node) this.#byKey.delete(key);
       this.#keys[node] = undefined;
+      this.#named.delete(node);
       this.names[node] = "";
       this.#free.push(node);
       const parent = this.parents[node] ?? 0;
@@ -283,8 +352,7 @@ export class Nodes {
   }
 
   /** A node is the file that `AT.stat` describes. */
-  #identify(node: number): void {
-    const key = this.#keyOfStat();
+  #identify(node: number, key: number | string): void {
     this.#keys[node] = key;
     this.#byKey.set(key, node);
     this.#births[node] = this.#birthOfStat();

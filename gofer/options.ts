@@ -44,7 +44,7 @@ const treeDefaults: TreeOptions = {
   readOnly: false,
   passthrough: true,
   validMs: 750,
-  requestTimeoutSeconds: 60,
+  requestTimeoutSeconds: 300,
   mount: "",
   below: "",
   hidden: [],

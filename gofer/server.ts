@@ -79,6 +79,7 @@ export function answer(gofer: Gofer, fuseFd: number): void {
 
 /** A mistake of ours costs one request, not the container. */
 function attempt(gofer: Gofer, opcode: number, operation: Operation): number {
+  gofer.host.actAsSelf();
   try {
     return gofer.hooks === undefined ? operation(gofer) : gofer.hooks.run(gofer, opcode, operation);
   } catch {

@@ -37,6 +37,23 @@ const KERNELS: ReadonlySet<number> = new Set([
   0x187, // autofs
 ]);
 
+/** File systems on which a file has more names than are written down: other cases, short ones. */
+const IGNORE_CASE: ReadonlySet<number> = new Set([
+  0x4d44, // vfat
+  0x2011bab0, // exfat
+  0x7366746e, // ntfs3
+  0x5346544e, // ntfs
+  0xff534d42, // cifs
+  0xfe534d42, // smb
+  0x482b, // hfsplus
+  0x4244, // hfs
+]);
+
+/** Whether names that are written differently may be one there, so that no policy by names can hold. */
+export function ignoresCase(magic: number): boolean {
+  return IGNORE_CASE.has(magic);
+}
+
 /** Types of file systems that a user namespace may mount itself (FS_USERNS_MOUNT in fs/). */
 export const USER_MOUNTABLE: ReadonlySet<string> = new Set([
   "cgroup",

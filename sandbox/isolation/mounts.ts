@@ -5,7 +5,7 @@ import { MS_SHARED, type ParsedMountOptions, parseMountOptions } from "../../spe
 import { hasMappings } from "../../specutils/mount-rules.ts";
 import type { IdMapping, Mount } from "../../specutils/spec.ts";
 import { namespaceChoice } from "../namespaces.ts";
-import { idMappingOf, USER_MOUNTABLE } from "./file-systems.ts";
+import { idMappingOf, ignoresCase, USER_MOUNTABLE } from "./file-systems.ts";
 import { type HostMount, type IdRange, type Part, RANGE_SIZE, type RootIds, type SandboxedInput } from "./spec.ts";
 
 /** How many mounts of one container are made from descriptors: it is a child of ours that gets them, at its start. */
@@ -156,6 +156,7 @@ function idsOfTree(input: SandboxedInput, place: Place, isTree: boolean, found: 
   const own = looked === undefined ? "keep" : idMappingOf(looked.magic, host.kernel);
   const canServe = own !== "keep" && looked?.kind === "directory";
   if (policy === "named" && !canServe && looked !== undefined) throw cannotServe(field);
+  if (policy !== undefined && looked !== undefined) checkNames(field, source, looked.magic);
   const ids = access === "served" && canServe ? "serve" : own;
   if (!isTree || looked?.kind !== "directory" || ids === "keep") return ids;
   const below = host.mountsBelow(source).map((mount) => partBelow(input, place, mount, found));
@@ -189,6 +190,7 @@ function partBelow(
   const possible = own === "map" && isIdMapped ? "serve" : own;
   const canServe = possible !== "keep" && kind === "directory";
   if (policy === "named" && !canServe) throw cannotServe(field);
+  if (policy !== undefined) checkNames(field, point, magic);
   const wanted = access === "served" && canServe ? "serve" : possible;
   const ids = wanted === "serve" && !(canServe && access !== "donated") ? "keep" : wanted;
   if (ids !== wanted) warnings.push(nobodys(field, point));
@@ -197,6 +199,14 @@ function partBelow(
 
 function nobodys(field: string, source: string): string {
   return `${field}: the ids of ${JSON.stringify(source)} cannot be shifted: its files are nobody's inside`;
+}
+
+/** @throws UnsupportedError */
+function checkNames(field: string, source: string, magic: number): void {
+  if (!ignoresCase(magic)) return;
+  throw new UnsupportedError(
+    `${field}: no gofer policy or audit stream can hold for ${JSON.stringify(source)}, whose file system takes names that are written differently for one: leave it out of the policy, or out of the container`,
+  );
 }
 
 /** A policy that does not hold would be worse than no container. */

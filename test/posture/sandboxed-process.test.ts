@@ -417,8 +417,25 @@ it("sandboxed: who asks for a namespace of another sandbox gets its ids and user
     const [theirs, ours] = [viewProcess(pid).namespaces, viewProcess(other.pid).namespaces];
     for (const type of ["user", "pid", "net", "ipc"] as const) expect(ours[type]).toBe(theirs[type]);
     expect(ours.mnt).not.toBe(theirs.mnt);
+    expect(claimsOf(runtime)).toHaveLength(2);
     runtime.ok(["delete", "--force", other.id]);
     expect(claimsOf(runtime)).toHaveLength(1);
+  }));
+
+it("sandboxed: a sandbox that outlives the one whose ids it shares keeps them from others", () =>
+  withRuntime(async (runtime) => {
+    const owner = await sleeper(runtime);
+    const other = await sleeper(runtime, (spec) => {
+      spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "network");
+      spec.linux.namespaces.push({ type: "network", path: `/proc/${owner.pid}/ns/net` });
+    });
+    expect(mapOf(other.pid)).toEqual(mapOf(owner.pid));
+    runtime.ok(["delete", "--force", owner.id]);
+    expect(runtime.state(other.id).status).toBe("running");
+    const stranger = await sleeper(runtime);
+    expect(mapOf(stranger.pid).uid).not.toBe(mapOf(other.pid).uid);
+    for (const { id } of [other, stranger]) runtime.ok(["delete", "--force", id]);
+    expect(claimsOf(runtime)).toEqual([]);
   }));
 
 it("sandboxed: in a network that the engine made, /sys shows that network, sysctls are set and low ports are open", () =>

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import {
   chownSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -80,6 +81,36 @@ it("served: a root file system on an overlay, whose ids the kernel cannot shift"
     } finally {
       spawnSync("umount", ["-l", at("merged")]);
     }
+  }));
+
+it("served: names of one file in a lower layer of an overlay are files apart as soon as one is changed", () =>
+  withRuntime((runtime) => {
+    const script = `cd /data; cat a > before; echo new > b; chmod 600 c; sleep 1; cat before a b c d; stat -c "%n %a %h" a b c d
+      mv d e; echo more >> e; ln b f; echo both >> f; chmod 640 b; cat b; stat -c "%n %a %h" b f; rm a; mv c a; cat a e; ls; sleep 1; cat *`;
+    const outcomes = ["native", "served"].map((name) => {
+      const at = (part: string) => path.join(runtime.directory, `${name}-${part}`);
+      makeRootfs(at("lower"));
+      const data = path.join(at("lower"), "data");
+      mkdirSync(data);
+      for (const part of ["upper", "work", "merged"]) mkdirSync(at(part));
+      writeFileSync(path.join(data, "a"), "old\n");
+      for (const link of ["b", "c", "d"]) linkSync(path.join(data, "a"), path.join(data, link));
+      const layers = `lowerdir=${at("lower")},upperdir=${at("upper")},workdir=${at("work")},index=off`;
+      expect(spawnSync("mount", ["-t", "overlay", "overlay", "-o", layers, at("merged")]).status).toBe(0);
+      try {
+        if (name === "native") return spawnSync("chroot", [at("merged"), "sh", "-c", script], { encoding: "utf8" });
+        const bundle = runtime.bundle((spec) => {
+          spec.root = { path: at("merged"), readonly: false };
+          spec.process.args = ["sh", "-c", script];
+        });
+        return runtime.run(["run", "--bundle", bundle, runtime.id()], AUTO);
+      } finally {
+        spawnSync("umount", ["-l", at("merged")]);
+      }
+    });
+    const [native, served] = outcomes.map(({ stdout, stderr }) => ({ stdout, stderr }));
+    expect(native?.stdout).toContain("old\nold\nnew\nold\nold\n");
+    expect(served).toEqual(native);
   }));
 
 it("served: root and bind mounts, with the rights that config.json gives them", () =>

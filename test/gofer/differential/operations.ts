@@ -263,7 +263,11 @@ export const operations: readonly [weight: number, draw: (random: Random) => Dra
   [3, (random) => {
     const to = slotOf(random);
     const length = random.pick(sizes);
-    return onSlot(random, `copy_file_range ${length} to [${to}] from`, (side, fd) => side.call(NR.copy_file_range, fd, null, side.slot(to), null, length, 0));
+    return onSlot(random, `copy_file_range ${length} to [${to}] from`, (side, fd) => {
+      // It is a reading on a served tree, which it is not on an overlay (docs/GOFER.md).
+      side.call(NR.pread64, fd, side.buffer, 1, 0);
+      return side.call(NR.copy_file_range, fd, null, side.slot(to), null, length, 0);
+    });
   }],
   [2, (random) => {
     const nr = random.pick([NR.fsync, NR.fdatasync]);
