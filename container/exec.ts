@@ -1,6 +1,7 @@
 /** `exec`: another process inside a container (runc's `exec`). */
 import { closeSync } from "node:fs";
 import { isFrozen } from "../sandbox/cgroups/freeze.ts";
+import { innerCgroup } from "../sandbox/cgroups/inner.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { planExec } from "../sandbox/exec-plan.ts";
 import { joinRdtGroup } from "../sandbox/intel-rdt.ts";
@@ -206,7 +207,7 @@ function execHandlers(
   started: { pid: number; terminalFd: number | undefined },
   pidfd: number,
 ): SyncHandlers {
-  const cgroup = record.cgroup === undefined ? undefined : chosenCgroup(record.cgroup, options.cgroup);
+  const cgroup = record.cgroup === undefined ? undefined : cgroupOf(record.cgroup, record.process?.pid, options.cgroup);
   return {
     [SYNC.CGROUP]: () => (cgroup === undefined ? undefined : cgroupReply(cgroup, record.ownUserNamespace)),
     [SYNC.NAMESPACES]: ({ pid }) => {
@@ -227,6 +228,10 @@ function execHandlers(
       return undefined;
     },
   };
+}
+
+function cgroupOf(ref: CgroupRef, pid: number | undefined, choices: readonly string[]): CgroupRef {
+  return choices.length > 0 || pid === undefined ? chosenCgroup(ref, choices) : innerCgroup(ref, pid);
 }
 
 /** The container's cgroup with the directories that `--cgroup [controller[,controller…]:]path` chooses below it. */

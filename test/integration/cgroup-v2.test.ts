@@ -4,6 +4,7 @@
  */
 import { expect } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
 import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
 import { joinCgroup } from "../../sandbox/cgroups/join.ts";
 import { cgroupPids, killCgroup } from "../../sandbox/cgroups/members.ts";
@@ -16,6 +17,7 @@ import type { CgroupHost } from "../../sandbox/cgroups/types.ts";
 import { updateCgroup } from "../../sandbox/cgroups/update.ts";
 import { ended, makeCgroup, readCgroup, startScript, uniqueName, until, withCgroup } from "../helpers/cgroup.ts";
 import { requires } from "../helpers/requires.ts";
+import { waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const MIB = 1024n * 1024n;
 const test = requires("root", "cgroup2");
@@ -173,3 +175,28 @@ test("cgroup v2: statistics have runc's shape and exact integers", async () => {
     expect(JSON.parse(json)).toMatchObject({ pids: { current: 1, limit: 7 }, cpuset: { mems: [0] } });
   });
 });
+
+requires(
+  "root",
+  "cgroup2",
+  "busybox",
+  "cloche",
+  "oci",
+)("exec: into a container that has handed its controllers down goes to where its process is", () =>
+  withRuntime(async (runtime) => {
+    const id = runtime.create((spec) => {
+      spec.root.readonly = false;
+      spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw"] });
+      if (!spec.linux.namespaces.some(({ type }) => type === "cgroup")) spec.linux.namespaces.push({ type: "cgroup" });
+      const script =
+        "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; cat cgroup.subtree_control > /done; sleep 60";
+      spec.process.args = ["sh", "-c", script];
+    });
+    runtime.ok(["start", id]);
+    const done = path.join(runtime.state(id).bundle, "rootfs/done");
+    await waitFor("it has handed them down", () => existsSync(done) && readFileSync(done, "utf8") !== "");
+    expect(readFileSync(done, "utf8")).toBe("pids\n");
+    expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toContain("0::/init\n");
+    runtime.ok(["delete", "--force", id]);
+  }),
+);
