@@ -51,9 +51,7 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
     mkdirSync(claims, { recursive: true, mode: 0o700 });
     release = await acquireLock(`${claims}/lock`);
   } catch (error) {
-    throw new ClocheError(`cannot take a range of ids in ${JSON.stringify(claims)}: ${reasonOf(error)}`, {
-      cause: error,
-    });
+    throw cannotTake(claims, error);
   }
   try {
     const free = firstFree(candidates(), taken(claims)) ?? firstFree(candidates(), swept(claims));
@@ -72,10 +70,21 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
  * Claims a range that another sandbox has, for one that shares namespaces with it and may outlive it.
  *
  * Preconditions: the other one's processes are there still after this, or it may have been somebody else's by then.
- * @throws the file system's error
+ * @throws ClocheError when it cannot be taken
  */
 export function shareRange(range: IdRange, stateFile: string, claims = CLAIMS): Claim {
-  return makeClaim(range, `${claimPath(claims, range)}+${process.pid}-${process.hrtime.bigint()}`, stateFile);
+  try {
+    mkdirSync(claims, { recursive: true, mode: 0o700 });
+    return makeClaim(range, `${claimPath(claims, range)}+${process.pid}-${process.hrtime.bigint()}`, stateFile);
+  } catch (error) {
+    throw cannotTake(claims, error);
+  }
+}
+
+function cannotTake(claims: string, error: unknown): ClocheError {
+  return new ClocheError(`cannot take a range of ids in ${JSON.stringify(claims)}: ${reasonOf(error)}`, {
+    cause: error,
+  });
 }
 
 function makeClaim(range: IdRange, link: string, stateFile: string): Claim {

@@ -248,7 +248,7 @@ export function lseek(gofer: Gofer): number {
 }
 
 /** The host copies as much as it is asked to, without a pause, and nobody else is served meanwhile. Callers ask again for the rest. */
-const MAX_COPY = 16 << 20;
+export const MAX_COPY = 16 << 20;
 
 /** struct fuse_copy_file_range_in. */
 const COPY = { FH_IN: 0, OFF_IN: 8, NODE_OUT: 16, FH_OUT: 24, OFF_OUT: 32, LENGTH: 40 };

@@ -111,14 +111,12 @@ export function putEntry(gofer: Gofer, at: number, node: number): void {
   u32[to + 2] = gofer.nodes.generations[node] ?? 0;
   u32[to + 3] = 0;
   const isShared = gofer.nodes.isShared(node);
-  const validSeconds = isShared ? 0 : gofer.validSeconds;
-  const validNanoseconds = isShared ? 0 : gofer.validNanoseconds;
-  u32[to + 4] = validSeconds;
+  u32[to + 4] = gofer.validSeconds;
   u32[to + 5] = 0;
-  u32[to + 6] = validSeconds;
+  u32[to + 6] = isShared ? 0 : gofer.validSeconds;
   u32[to + 7] = 0;
-  u32[to + 8] = validNanoseconds;
-  u32[to + 9] = validNanoseconds;
+  u32[to + 8] = gofer.validNanoseconds;
+  u32[to + 9] = isShared ? 0 : gofer.validNanoseconds;
   putAttr(gofer.arena, at + ENTRY.ATTR);
 }
 

@@ -68,7 +68,7 @@ export class Guard {
 
   /** Whether a node was seen at a path that is logged, wherever it is now. */
   isNodeLogged(node: number): boolean {
-    return ((this.#nodes.marks[node] ?? 0) & LOGGED) !== 0;
+    return (this.#nodes.marksOf(node) & LOGGED) !== 0;
   }
 
   /** 0 if the request in the arena may be carried out, or -errno. */
@@ -106,9 +106,15 @@ export class Guard {
     const to = this.pathOf(field(gofer, 0), name);
     if (this.#hidden.covers(to)) return -EACCES;
     if (this.#readOnly.covers(to)) return -EROFS;
-    const globs = [this.#hidden, this.#readOnly, ...(this.#logsSome ? [this.#logged] : [])];
-    const depends = [from, to].some((path) => globs.some((each) => each.dependsOn(path)));
+    const depends = [from, to].some(
+      (path) => this.#hidden.dependsOn(path) || this.#readOnly.dependsOn(path) || this.#logsBelow(path),
+    );
     return depends ? -EXDEV : 0;
+  }
+
+  /** Whether things below a path are logged, and it itself is not: a renaming that would not be told of. */
+  #logsBelow(path: string): boolean {
+    return this.#logsSome && !this.isLogged(path) && this.#logged.dependsOn(path);
   }
 
   #checkNode(gofer: Gofer, opcode: number): number {
@@ -134,6 +140,6 @@ export class Guard {
   }
 
   #isReadOnly(node: number): boolean {
-    return ((this.#nodes.marks[node] ?? 0) & READ_ONLY) !== 0;
+    return (this.#nodes.marksOf(node) & READ_ONLY) !== 0;
   }
 }

@@ -62,6 +62,8 @@ export class Nodes {
   #byKey = new Map<number | string, number>();
   /** Nodes that are one name of a file, with what the file would be known by. */
   readonly #named = new Map<number, number | string>();
+  /** Such files: how many nodes are names of them, and what marks these have together. */
+  readonly #files = new Map<number | string, { count: number; marks: number }>();
   #rootMajor = -1;
   #rootMinor = -1;
   #free: number[] = [];
@@ -109,7 +111,7 @@ export class Nodes {
   seen(parent: number, name: string): number {
     const isNamed = this.#isNamed();
     const key = isNamed ? namedKey(this.#keyOfStat(), parent, name) : this.#keyOfStat();
-    let node = this.#byKey.get(key);
+    let node = this.#byKey.get(key) ?? this.#lastName(isNamed, parent, name);
     if (node !== undefined && this.#births[node] !== this.#birthOfStat()) {
       // Another file, on an inode that was used again while the old one had no descriptor here.
       this.#byKey.delete(key);
@@ -119,18 +121,19 @@ export class Nodes {
       node = this.#take();
       this.generations[node] = this.#generation++;
       this.#identify(node, key);
-      if (isNamed) this.#named.set(node, this.#keyOfStat());
+      if (isNamed) this.#setNamed(node, this.#keyOfStat());
     }
     this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
     if (node !== ROOT_ID) this.rename(node, parent, name);
-    if (this.mark !== undefined && parent !== 0) this.marks[node] = (this.marks[node] ?? 0) | this.mark(parent, name);
+    if (this.mark !== undefined && parent !== 0) this.#addMarks(node, this.mark(parent, name));
     return node;
   }
 
   /** The node of the file that `AT.stat` describes, seen as `name` in `parent`, if the kernel knows it; 0 otherwise. */
   find(parent: number, name: string): number {
     const key = this.#keyOfStat();
-    const node = this.#byKey.get(this.#isNamed() ? namedKey(key, parent, name) : key);
+    const isNamed = this.#isNamed();
+    const node = this.#byKey.get(isNamed ? namedKey(key, parent, name) : key) ?? this.#lastName(isNamed, parent, name);
     return node !== undefined && this.#births[node] === this.#birthOfStat() ? node : 0;
   }
 
@@ -138,6 +141,45 @@ export class Nodes {
   isStat(node: number): boolean {
     const key = this.#named.get(node) ?? this.#keys[node];
     return key === this.#keyOfStat() && this.#births[node] === this.#birthOfStat();
+  }
+
+  /** The node of a name that was one of several, and is the only one now. */
+  #lastName(isNamed: boolean, parent: number, name: string): number | undefined {
+    if (isNamed || this.#named.size === 0) return undefined;
+    return this.#byKey.get(namedKey(this.#keyOfStat(), parent, name));
+  }
+
+  #setNamed(node: number, file: number | string): void {
+    this.#named.set(node, file);
+    const { count = 0, marks = 0 } = this.#files.get(file) ?? {};
+    this.#files.set(file, { count: count + 1, marks: marks | (this.marks[node] ?? 0) });
+  }
+
+  #addMarks(node: number, marks: number): void {
+    this.marks[node] = (this.marks[node] ?? 0) | marks;
+    const file = this.#files.get(this.#named.get(node) ?? "");
+    if (file !== undefined) file.marks |= marks;
+  }
+
+  /** Rights by policy: a file with several names has those of all. */
+  marksOf(node: number): number {
+    const file = this.#files.get(this.#named.get(node) ?? "");
+    return (this.marks[node] ?? 0) | (file?.marks ?? 0);
+  }
+
+  /** Whether no other node is the same file. */
+  isLastOfFile(node: number): boolean {
+    return (this.#files.get(this.#named.get(node) ?? "")?.count ?? 1) === 1;
+  }
+
+  #unsetNamed(node: number): void {
+    const name = this.#named.get(node);
+    if (name === undefined) return;
+    this.#named.delete(node);
+    const file = this.#files.get(name);
+    if (file === undefined) return;
+    file.count -= 1;
+    if (file.count === 0) this.#files.delete(name);
   }
 
   /** Whether other nodes may be the same file under other names: what is known of it is then old as soon as it is told. */
@@ -155,7 +197,7 @@ export class Nodes {
     const fd = this.fd(node);
     if (!this.#ignoreBirth || key === undefined || fd < 0 || this.#named.has(node)) return false;
     if (this.#host.stat(fd) < 0 || !this.#isNamed()) return false;
-    this.#named.set(node, key);
+    this.#setNamed(node, key);
     this.#renameKey(node, this.parents[node] ?? 0, this.names[node] ?? "");
     return true;
   }
@@ -303,7 +345,7 @@ export class Nodes {
       this.#unpin(node);
       if (this.#byKey.get(key) === node) this.#byKey.delete(key);
       this.#keys[node] = undefined;
-      this.#named.delete(node);
+      this.#unsetNamed(node);
       this.names[node] = "";
       this.#free.push(node);
       const parent = this.parents[node] ?? 0;

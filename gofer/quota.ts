@@ -5,6 +5,7 @@
  * Bytes can only be counted where they pass through the gofer: with a limit of bytes there is no passthrough.
  */
 import { AT } from "./arena.ts";
+import { MAX_COPY } from "./files.ts";
 import { field, type Gofer, longField, nodeOf, REPLY } from "./gofer.ts";
 import { EDQUOT, O_TRUNC, STAT } from "./host.ts";
 import { FATTR, OP } from "./protocol.ts";
@@ -96,7 +97,7 @@ function growth(gofer: Gofer, opcode: number): number {
     case OP.COPY_FILE_RANGE_64: {
       // At most; what it did not copy is paid all the same.
       const from = sizeOf(gofer, nodeOf(gofer)) - Number(longField(gofer, 8));
-      const length = Math.max(0, Math.min(from, Number(longField(gofer, 40))));
+      const length = Math.max(0, Math.min(from, Number(longField(gofer, 40)), MAX_COPY));
       return Math.max(0, Number(longField(gofer, 32)) + length - sizeOf(gofer, field(gofer, 16)));
     }
     default:

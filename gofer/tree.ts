@@ -92,7 +92,7 @@ function quotaOf({ quotas }: Shared, { mount, quotaBytes, quotaFiles }: TreeOpti
 /** What the quota gets back when the kernel forgets a file that has no name any more: of regular files alone it counts the bytes. */
 function releaseUnlinked(quota: Quota, host: Host, nodes: Nodes, node: number): void {
   const fd = nodes.fds[node] ?? -1;
-  if (nodes.parents[node] !== 0 || fd < 0 || host.stat(fd) < 0) return;
+  if (nodes.parents[node] !== 0 || fd < 0 || !nodes.isLastOfFile(node) || host.stat(fd) < 0) return;
   const isGone = host.arena.u32[(AT.stat + STAT.NLINK) >> 2] === 0;
   if (!isGone) return;
   quota.release(nodes.types[node] === TYPE.regular ? Number(host.arena.u64(AT.stat + STAT.SIZE)) : 0);

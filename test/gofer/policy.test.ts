@@ -22,6 +22,7 @@ import {
 import { constants } from "node:os";
 import path from "node:path";
 import type { GoferOptions } from "../../gofer/options.ts";
+import { NR, sys } from "../../specutils/syscall.ts";
 import { requires } from "../helpers/requires.ts";
 import { type ServedTree, serveTree } from "../helpers/served-tree.ts";
 import { setXattr } from "../helpers/xattr.ts";
@@ -98,6 +99,14 @@ describe("policy", () => {
   );
 });
 
+/** By copy_file_range(2), which may copy less than it is asked to. */
+function copyInPieces(from: string, to: string): void {
+  const [source, target] = [openSync(from, "r"), openSync(to, "w")];
+  while (sys(NR.copy_file_range, source, null, target, null, 1 << 30, 0) > 0);
+  closeSync(source);
+  closeSync(target);
+}
+
 describe("quota", () => {
   itServes("of bytes: what is too much fails, what was removed can be used again, df tells", () =>
     withTree({ quotaBytes: 1 << 20 }, (tree, at) => {
@@ -113,6 +122,14 @@ describe("quota", () => {
       Bun.sleepSync(50);
       writeFileSync(at("b"), Buffer.alloc(1_000_000));
       writeFileSync(at("b"), Buffer.alloc(1_000_000));
+      // A copy is counted once, in however many pieces it is made.
+      unlinkSync(at("b"));
+      Bun.sleepSync(50);
+      writeFileSync(at("b"), Buffer.alloc(450_000));
+      copyInPieces(at("b"), at("copy"));
+      unlinkSync(at("copy"));
+      Bun.sleepSync(50);
+      writeFileSync(at("copy"), Buffer.alloc(550_000));
       // What was never counted is not given back either.
       for (let index = 0; index < 100; index++) {
         symlinkSync("x".repeat(4000), at("link"));
@@ -140,6 +157,24 @@ describe("quota", () => {
 });
 
 describe("audit", () => {
+  itServes("where it depends on the path what is told of, files are renamed, and directories copied", () => {
+    const file = `/tmp/cloche-test-audit-moves-${process.pid}`;
+    const fd = openSync(file, "a+");
+    const tree = serveTree({ logged: ["secret/*.key"], auditContainer: "c1" }, "/tmp", fd);
+    const at = (name: string) => path.join(tree.mountPoint, name);
+    try {
+      mkdirSync(at("secret"));
+      writeFileSync(at("secret/new"), "");
+      renameSync(at("secret/new"), at("secret/a.key"));
+      expect(errorOf(() => renameSync(at("secret"), at("x")))).toBe("EXDEV");
+    } finally {
+      tree.end();
+      closeSync(fd);
+    }
+    expect(readFileSync(file, "utf8")).toContain('"event":"rename","path":"secret/new"');
+    rmSync(file);
+  });
+
   itServes("a file with several names is told of if one of them is logged", () => {
     const file = `/tmp/cloche-test-audit-names-${process.pid}`;
     const fd = openSync(file, "a+");
