@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { SUB_IDS, USER_ID } from "../helpers/ordinary-user.ts";
 import { FOLLOW_SIZE } from "./docker.ts";
-import { IMAGE, podmanSuite } from "./podman.ts";
+import { IMAGE, podmanSuite, type Side } from "./podman.ts";
 
 const { same, only } = podmanSuite({ rootless: true, needed: ["slirp4netns"] });
 
@@ -61,7 +61,17 @@ same("run --privileged, --device: devices are bound, for none can be made", asyn
   return await side.sh("ls -l /dev/null2 | cut -c1; grep CapEff /proc/self/status", "--device=/dev/null:/dev/null2");
 });
 
-same("run --userns: keep-id, auto, nomap, and a map of one's own", async (side) => {
+/** One side after the other: `auto` takes ids that no container of the user has at the moment, and `keep-id` takes all. */
+let turn: Promise<unknown> = Promise.resolve();
+function inTurn<T>(body: () => Promise<T>): Promise<T> {
+  const mine = turn.then(body, body);
+  turn = mine;
+  return mine;
+}
+
+same("run --userns: keep-id, auto, nomap, and a map of one's own", (side) => inTurn(() => userNamespaces(side)));
+
+async function userNamespaces(side: Side): Promise<string[]> {
   const script = "id -u; cat /proc/self/uid_map; touch /tmp/x; stat -c %u /tmp/x";
   const outputs = [];
   for (const flags of [
@@ -74,8 +84,8 @@ same("run --userns: keep-id, auto, nomap, and a map of one's own", async (side) 
   }
   expect(outputs[0]).toStartWith(`${USER_ID}\n`);
   // Which ids `auto` takes depends on what else runs.
-  return outputs.map((output, index) => (index === 1 ? output.split("\n")[0] : output));
-});
+  return outputs.map((output, index) => (index === 1 ? (output.split("\n")[0] ?? "") : output));
+}
 
 same("run: namespaces of the host's, and the user's own network", async (side) => {
   expect(await side.sh("grep -c '' /proc/1/comm; cat /proc/1/comm", "--pid=host")).toBe("1\ntini\n");
