@@ -4,6 +4,7 @@ import { Conversation, checkExecuted } from "../sandbox/launch.ts";
 import { type Op, op } from "../sandbox/plan.ts";
 import { OP, SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, HelperError, messageOf, NotFoundError } from "../specutils/errors.ts";
+import type { ProcessRef } from "../specutils/process-ref.ts";
 import { connectTo, SOCK } from "../specutils/unix-socket.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import type { Context } from "./context.ts";
@@ -98,7 +99,7 @@ export async function letRun(
       undefined,
       () => hooks.output(),
     );
-    if (record.process !== undefined) checkExecuted(record.process);
+    if (record.process !== undefined) checkProgram(context, record.process);
   } catch (error) {
     if (isHookFailure(error)) throw startFailure(HookFailure, record, messageOf(error), error);
     await noteFailure(context, record, messageOf(error));
@@ -118,6 +119,16 @@ export async function letRun(
   }
 }
 
+/** @throws HelperError if it is sure that the program was not executed */
+function checkProgram(context: Context, process: ProcessRef): void {
+  try {
+    checkExecuted(process);
+  } catch (error) {
+    if (error instanceof HelperError) throw error;
+    context.warn(`cannot look whether the program was executed: ${messageOf(error)}`);
+  }
+}
+
 function startFailure(type: typeof ClocheError, { id }: SavedContainer, reason: string, cause: unknown): ClocheError {
   return new type(`cannot start container ${JSON.stringify(id)}: ${reason}`, { cause });
 }
@@ -126,7 +137,10 @@ function isHookFailure(error: unknown): boolean {
   return error instanceof HelperError && error.stage.startsWith("hooks.");
 }
 
-/** A program that has ended by now has been running all the same; one that was deleted meanwhile is nobody's concern. */
+/**
+ * A program that has ended by now has been running all the same; one that was deleted meanwhile is nobody's concern. That it runs is found out
+ * by whoever looks: if it cannot be saved, it runs all the same.
+ */
 async function markRunning(context: Context, started: SavedContainer, at: string): Promise<void> {
   try {
     await withContainer(
@@ -140,7 +154,7 @@ async function markRunning(context: Context, started: SavedContainer, at: string
       { exact: true, only: started },
     );
   } catch (error) {
-    if (!(error instanceof NotFoundError)) throw error;
+    if (!(error instanceof NotFoundError)) context.warn(`cannot save that the container runs: ${messageOf(error)}`);
   }
 }
 
