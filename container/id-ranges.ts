@@ -2,8 +2,7 @@
  * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
  *
  * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid; those who share it have links with "+" and more
- * behind that. Its text is the state file of the container that
- * has it, "#", and a mark of the claim: of two containers of one name that come after each other, the first's `create`, which may be the last
+ * behind that. Its text is the state file of the container that has it, "#", and a mark of the claim: of two containers of one name that come after each other, the first's `create`, which may be the last
  * to end, gives back its own alone. The state file is the truth: a link with one that is not there, older than any `create` takes to write
  * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
  * a container's own is removed by whoever deletes it, before the state file goes.
@@ -75,7 +74,7 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
 export function shareRange(range: IdRange, stateFile: string, claims = CLAIMS): Claim {
   try {
     mkdirSync(claims, { recursive: true, mode: 0o700 });
-    return makeClaim(range, `${claimPath(claims, range)}+${process.pid}-${process.hrtime.bigint()}`, stateFile);
+    return makeClaim(range, `${claimPath(claims, range)}+${newMark()}`, stateFile);
   } catch (error) {
     throw cannotTake(claims, error);
   }
@@ -87,8 +86,13 @@ function cannotTake(claims: string, error: unknown): ClocheError {
   });
 }
 
+/** What no other claim has, of whichever process. */
+function newMark(): string {
+  return `${process.pid}-${process.hrtime.bigint()}`;
+}
+
 function makeClaim(range: IdRange, link: string, stateFile: string): Claim {
-  const text = `${stateFile}#${process.pid}-${process.hrtime.bigint()}`;
+  const text = `${stateFile}#${newMark()}`;
   symlinkSync(text, link);
   const isHeld = () => textOf(link) === text;
   const release = () => {

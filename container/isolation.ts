@@ -123,24 +123,25 @@ export async function isolate(
   const neighbour = neighbourOf(spec);
   const stateFile = statePath(context.root, container.id, container.id);
   if (neighbour !== undefined) {
-    const claim = shareRange(neighbour.range, stateFile);
-    try {
+    return orRelease(shareRange(neighbour.range, stateFile), (claim) => {
       // As long as it has processes nobody has given its ids back.
-      if (neighbourOf(spec)?.path !== neighbour.path)
-        throw new ClocheError("the sandbox whose namespaces it asks for has ended");
-      return withIds(neighbour.range, neighbour.path, claim);
-    } catch (error) {
-      claim.release();
-      throw error;
-    }
+      if (neighbourOf(spec)?.path === neighbour.path) return withIds(neighbour.range, neighbour.path, claim);
+      throw new ClocheError("the sandbox whose namespaces it asks for has ended");
+    });
   }
-  const claim = await claimRange(idsUser, stateFile);
-  try {
+  return orRelease(await claimRange(idsUser, stateFile), (claim) => {
     const isolated = transform(claim.range, claim);
     const why = whyNotServed(isolated, idsOfHost);
     if (why === undefined) return isolated;
     claim.release();
     return byDefault(why);
+  });
+}
+
+/** What `make` makes of a claim, which is given back if it fails. */
+function orRelease(claim: Claim, make: (claim: Claim) => Isolated): Isolated {
+  try {
+    return make(claim);
   } catch (error) {
     claim.release();
     throw error;

@@ -2,8 +2,8 @@
 import { idInside } from "../specutils/host-ids.ts";
 import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";
-import { field, type Gofer, longField, REPLY, REQUEST, replyAttr, withNode } from "./gofer.ts";
-import { O_WRONLY } from "./host.ts";
+import { field, type Gofer, longField, putAttrValid, REPLY, REQUEST, replyAttr, withNode } from "./gofer.ts";
+import { O_WRONLY, PATH_MAX } from "./host.ts";
 import { FATTR, STATX_OUT } from "./protocol.ts";
 
 /** struct fuse_setattr_in. */
@@ -13,7 +13,6 @@ const UTIME_OMIT = 0x3ffffffe;
 const S_ISGID = 0o2000;
 /** What of struct statx describes the file; behind it come fields that a struct fuse_statx has no use for. */
 const STATX_COPIED_BYTES = 144;
-const PATH_MAX = 4096;
 
 /** GETATTR: a struct fuse_attr_out of the node, as it is on the host now. */
 export function getattr(gofer: Gofer): number {
@@ -28,11 +27,9 @@ export function statx(gofer: Gofer): number {
   return withNode(gofer, (fd, node) => {
     const result = gofer.host.stat(fd);
     if (result < 0) return result;
-    const { arena, nodes } = gofer;
-    const isShared = nodes.isShared(node);
+    const { arena } = gofer;
     arena.u32.fill(0, REPLY >> 2, (REPLY + STATX_OUT.BYTES) >> 2);
-    arena.u32[(REPLY + STATX_OUT.VALID) >> 2] = isShared ? 0 : gofer.validSeconds;
-    arena.u32[(REPLY + STATX_OUT.NSEC) >> 2] = isShared ? 0 : gofer.validNanoseconds;
+    putAttrValid(gofer, node, (REPLY + STATX_OUT.VALID) >> 2, (REPLY + STATX_OUT.NSEC) >> 2);
     arena.copy(AT.stat, REPLY + STATX_OUT.STAT, STATX_COPIED_BYTES);
     return STATX_OUT.BYTES;
   });

@@ -7,13 +7,12 @@ import { NR, sys } from "../specutils/syscall.ts";
 import { AT } from "./arena.ts";
 import { field, type Gofer, nameAt, nodeOf } from "./gofer.ts";
 import { type Guard, NAME_OFFSET } from "./guard.ts";
-import { O_ACCMODE, STAT } from "./host.ts";
+import { O_ACCMODE, PATH_MAX, STAT } from "./host.ts";
 import { IN, OP } from "./protocol.ts";
 
 /** Bytes after which is written although there is more to do. */
 const FLUSH_AT = 1 << 15;
 
-const PATH_MAX = 4096;
 const NEWLINE = 0x0a;
 const IS_ASCII = /^[ -~]*$/;
 

@@ -102,6 +102,18 @@ export function putAttr({ u32 }: Arena, at: number): void {
   u32[to + 21] = 0;
 }
 
+/**
+ * For how long the kernel may believe a node's attributes: 64 bits of seconds and 32 of nanoseconds, at these words.
+ * Not at all where they may change under another name.
+ */
+export function putAttrValid(gofer: Gofer, node: number, seconds: number, nanoseconds: number): void {
+  const { u32 } = gofer.arena;
+  const isShared = gofer.nodes.isShared(node);
+  u32[seconds] = isShared ? 0 : gofer.validSeconds;
+  u32[seconds + 1] = 0;
+  u32[nanoseconds] = isShared ? 0 : gofer.validNanoseconds;
+}
+
 /** Fills a struct fuse_entry_out for a node, from `AT.stat`. */
 export function putEntry(gofer: Gofer, at: number, node: number): void {
   const { u32 } = gofer.arena;
@@ -110,13 +122,10 @@ export function putEntry(gofer: Gofer, at: number, node: number): void {
   u32[to + 1] = 0;
   u32[to + 2] = gofer.nodes.generations[node] ?? 0;
   u32[to + 3] = 0;
-  const isShared = gofer.nodes.isShared(node);
   u32[to + 4] = gofer.validSeconds;
   u32[to + 5] = 0;
-  u32[to + 6] = isShared ? 0 : gofer.validSeconds;
-  u32[to + 7] = 0;
   u32[to + 8] = gofer.validNanoseconds;
-  u32[to + 9] = isShared ? 0 : gofer.validNanoseconds;
+  putAttrValid(gofer, node, to + 6, to + 9);
   putAttr(gofer.arena, at + ENTRY.ATTR);
 }
 
@@ -129,12 +138,10 @@ export function replyEntry(gofer: Gofer, parent: number, parentFd: number, name:
 }
 
 /** Replies with the attributes in `AT.stat`, which are the node's. */
-export function replyAttr({ arena, nodes, validSeconds, validNanoseconds }: Gofer, node: number): number {
+export function replyAttr(gofer: Gofer, node: number): number {
+  const { arena } = gofer;
   const to = REPLY >> 2;
-  const isShared = nodes.isShared(node);
-  arena.u32[to] = isShared ? 0 : validSeconds;
-  arena.u32[to + 1] = 0;
-  arena.u32[to + 2] = isShared ? 0 : validNanoseconds;
+  putAttrValid(gofer, node, to, to + 2);
   arena.u32[to + 3] = 0;
   putAttr(arena, REPLY + ATTR_OUT.ATTR);
   return ATTR_OUT.BYTES;

@@ -44,10 +44,10 @@ export class Guard {
     this.#hidden = new Globs(policy.hidden);
     this.#readOnly = new Globs(policy.readOnly);
     // What is not said is everything: whoever wants an audit stream without more wants all of it.
-    this.#logged = new Globs(policy.logged.length === 0 ? ["**"] : policy.logged);
     this.#logsSome = policy.logged.length > 0;
+    this.#logged = new Globs(this.#logsSome ? policy.logged : ["**"]);
     this.#nodes = nodes;
-    if (this.#readOnly.isEmpty && policy.logged.length === 0) return;
+    if (this.#readOnly.isEmpty && !this.#logsSome) return;
     nodes.mark = (parent, name) => this.#marksOf(this.pathOf(parent, name));
     nodes.marks[ROOT_ID] = this.#marksOf(nodes.path(ROOT_ID));
   }

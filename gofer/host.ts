@@ -37,6 +37,9 @@ export const O_DIRECT = process.arch === "arm64" ? 0o200000 : 0o40000;
 /** __O_TMPFILE | O_DIRECTORY. */
 export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
+/** Bytes of a path or of a symbolic link's text, the NUL included (limits.h). */
+export const PATH_MAX = 4096;
+
 /** File types, `mode >> 12`. */
 export const TYPE = { fifo: 1, directory: 4, regular: 8, symlink: 10, socket: 12 } as const;
 

@@ -155,21 +155,26 @@ export class Nodes {
     this.#files.set(file, { count: count + 1, marks: marks | (this.marks[node] ?? 0) });
   }
 
+  /** What its nodes share, if the node is one name of a file. */
+  #fileOf(node: number): { count: number; marks: number } | undefined {
+    const file = this.#named.get(node);
+    return file === undefined ? undefined : this.#files.get(file);
+  }
+
   #addMarks(node: number, marks: number): void {
     this.marks[node] = (this.marks[node] ?? 0) | marks;
-    const file = this.#files.get(this.#named.get(node) ?? "");
+    const file = this.#fileOf(node);
     if (file !== undefined) file.marks |= marks;
   }
 
   /** Rights by policy: a file with several names has those of all. */
   marksOf(node: number): number {
-    const file = this.#files.get(this.#named.get(node) ?? "");
-    return (this.marks[node] ?? 0) | (file?.marks ?? 0);
+    return (this.marks[node] ?? 0) | (this.#fileOf(node)?.marks ?? 0);
   }
 
   /** Whether no other node is the same file. */
   isLastOfFile(node: number): boolean {
-    return (this.#files.get(this.#named.get(node) ?? "")?.count ?? 1) === 1;
+    return (this.#fileOf(node)?.count ?? 1) === 1;
   }
 
   #unsetNamed(node: number): void {

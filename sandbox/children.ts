@@ -5,6 +5,7 @@
 import { constants } from "node:os";
 import { SyscallError } from "../specutils/errors.ts";
 import { NR, type ProcessEnd, sys, waitPid } from "../specutils/syscall.ts";
+import { sleepMs } from "./cgroups/files.ts";
 
 const SIGKILL = 9;
 /** Between two looks at children that take their time to die. */
@@ -36,7 +37,7 @@ export function endChildren(pids: readonly number[]): void {
     reapEnded();
     for (const pid of left) if (ended.has(pid) || !isChild(pid)) left.delete(pid);
     if (left.size === 0) return;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
+    sleepMs(pauseMs);
   }
 }
 

@@ -8,6 +8,7 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { makeBundle } from "../helpers/bundle.ts";
 import { GROUP, inGroup } from "./gofer-group.ts";
+import { FLOOR } from "./gofer-work.ts";
 
 /** Reads a command a line; answers each with its exit code and microseconds. */
 const LOOP = `while IFS= read -r line; do
@@ -47,7 +48,7 @@ export class Shell {
     this.name = name;
     const work = path.join(top, "work", name);
     mkdirSync(work, { recursive: true });
-    const data = { D: path.join(top, "data"), F: path.join(top, "constants") };
+    const data = { D: path.join(top, "data"), F: path.join(top, FLOOR) };
     const variables = { PATH: "/usr/bin:/bin", HOME: top, ...data, TOP: work, LC_ALL: "C" };
     const shell = ["/bin/bash", "-c", LOOP];
     const stateRoot = path.join(top, `state-${name}`);
