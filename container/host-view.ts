@@ -12,8 +12,28 @@ import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 const { ENOENT, ENOTDIR } = constants.errno;
 
 /** This host, looked at when it is asked. */
-export function hostView(): HostView {
-  return { kernel: runningKernel(), look, openNode, isOwnNamespace, mountsBelow };
+export interface LookedAt extends HostView {
+  /** Whether any of the mounts that it was asked for have gone or come since. */
+  haveMountsChanged(): boolean;
+}
+
+export function hostView(): LookedAt {
+  const seen = new Map<string, HostMount[]>();
+  const lookBelow = (path: string) => {
+    const found = mountsBelow(path);
+    seen.set(path, found);
+    return found;
+  };
+  const haveMountsChanged = () => [...seen].some(([path, found]) => !isSame(path, found));
+  return { kernel: runningKernel(), look, openNode, isOwnNamespace, mountsBelow: lookBelow, haveMountsChanged };
+}
+
+function isSame(path: string, found: readonly HostMount[]): boolean {
+  try {
+    return JSON.stringify(mountsBelow(path)) === JSON.stringify(found);
+  } catch {
+    return true; // it is gone itself: what failed because of that says so
+  }
 }
 
 function look(path: string): ReturnType<HostView["look"]> {

@@ -53,6 +53,8 @@ export interface Isolated {
    * @throws ClocheError
    */
   check(): void;
+  /** Whether mounts of the host that are to be in it have gone or come since they were looked at. */
+  haveMountsChanged(): boolean;
 }
 
 /**
@@ -94,7 +96,8 @@ export async function isolate(
       if (claim?.isHeld() === false) throw new ClocheError("it was deleted while it was created");
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
-    return { ...sandboxed, policies, saved, baseline, overlay, release, check };
+    const { haveMountsChanged } = host;
+    return { ...sandboxed, policies, saved, baseline, overlay, release, check, haveMountsChanged };
   };
   const idsOfHost = idsHost(host.kernel);
   const withIds = (range: IdRange, userNamespace: string, claim?: Claim): Isolated => {

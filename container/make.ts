@@ -67,9 +67,28 @@ export interface MadeContainer {
  */
 export type MakeMode = "create" | "run" | "run-attached";
 
-/** @throws UsageError, SpecError, UnsupportedError, ExistsError before anything has happened; other errors with all undone */
+/** How often mounts of the host may come and go while the container is made. */
+const MAX_TRIES = 5;
+
+/**
+ * @throws UsageError, SpecError, UnsupportedError, ExistsError before anything has happened; other errors with all undone
+ */
 export async function makeContainer(context: Context, options: CreateOptions, mode: MakeMode): Promise<MadeContainer> {
   checkId(options.id);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await tryToMake(context, options, mode);
+    } catch (error) {
+      if (!(error instanceof MountsChangedError) || tries === MAX_TRIES) throw error;
+      context.debug(`${error.message}: mounts of the host that are to be in it have changed: once more`);
+    }
+  }
+}
+
+/** What failed may have failed because mounts of the host that were to be in it have gone or come since they were looked at. */
+class MountsChangedError extends ClocheError {}
+
+async function tryToMake(context: Context, options: CreateOptions, mode: MakeMode): Promise<MadeContainer> {
   const endPreparing = beginSpan("read and check the config");
   const prepared = await prepareCreate(context, options, mode === "run-attached");
   endPreparing();
@@ -89,7 +108,11 @@ export async function makeContainer(context: Context, options: CreateOptions, mo
   } catch (error) {
     await making.takeBack();
     const reason = endOfSandbox(prepared.joins) ?? messageOf(error);
-    throw new ClocheError(`cannot create container ${JSON.stringify(options.id)}: ${reason}`, { cause: error });
+    const haveChanged = !making.hasRunHooks && prepared.isolated?.haveMountsChanged() === true;
+    throw new (haveChanged ? MountsChangedError : ClocheError)(
+      `cannot create container ${JSON.stringify(options.id)}: ${reason}`,
+      { cause: error },
+    );
   }
 }
 
@@ -117,7 +140,7 @@ class Making {
   readonly #warnings: string[] = [];
   #terminalFd: number | undefined;
   /** Whether any hook has been called. */
-  #hasRunHooks = false;
+  hasRunHooks = false;
   #wasDeleted = false;
 
   constructor(
@@ -171,7 +194,7 @@ class Making {
   }
 
   /** What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle); who has deleted the container meanwhile has run them. */
-  async takeBack(hasRunHooks = this.#hasRunHooks): Promise<void> {
+  async takeBack(hasRunHooks = this.hasRunHooks): Promise<void> {
     await this.#undo.run(this.#context);
     if (hasRunHooks && !this.#wasDeleted) await runPoststopHooks(this.#context, this.#record);
   }
@@ -287,7 +310,7 @@ class Making {
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
-        this.#hasRunHooks = true;
+        this.hasRunHooks = true;
         const { hooks } = this.#prepared.spec;
         // Deprecated prestart hooks have always been told "created" by crun, and runtime-tools insists on it.
         runHooks("prestart", hooks?.prestart, hookState(this.#record, "created"));
@@ -296,7 +319,7 @@ class Making {
       },
       [SYNC.HOOK]: (request) => {
         this.#noteProcess(request);
-        this.#hasRunHooks = true;
+        this.hasRunHooks = true;
         return this.#hooks.next(containerHookState(this.#record));
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {

@@ -1,11 +1,11 @@
 /** What lies below a bound directory or the root, as mounts of the host: a sandbox sees of it what runc shows, with its own ids. */
 import { expect } from "bun:test";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type BundleSpec, makeRootfs } from "../helpers/bundle.ts";
 import { requires } from "../helpers/requires.ts";
-import { type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox", "cloche", "fuse", "runc");
 
@@ -142,6 +142,32 @@ it("mounts below a bind mount: what is unbindable is left out, as mount(8) leave
       }
     }),
   ));
+
+/** Mounts that come and go below a directory, as those of an engine do; the directory is `$1`. */
+const COME_AND_GO = `cd "$1" && mkdir lower upper work lower/deep; n=0; while :; do n=$((n + 1))
+    mkdir $n; mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work $n
+    mount -t tmpfs tmpfs $n/deep; sleep 0.1; umount $n/deep; umount $n; rmdir $n; sleep 0.1; done`;
+
+it("mounts below a bind mount: one that goes while the container is made is left out, the others are there", () =>
+  withRuntime(async (runtime) => {
+    const directory = path.join(runtime.directory, "host");
+    const names = ["a", "b"].map((name) => path.join(directory, name));
+    for (const each of [...names, path.join(directory, "kept")]) mkdirSync(each, { recursive: true });
+    mount("-t", "tmpfs", "tmpfs", path.join(directory, "kept"));
+    writeFileSync(path.join(directory, "kept/file"), "k");
+    const others = names.map((each) => spawn("sh", ["-c", COME_AND_GO, "sh", each], { stdio: "ignore" }));
+    try {
+      const bundle = runtime.bundle(binds(directory, "cat /recursive/kept/file"));
+      for (const access of Array(15).fill(["auto", "served"]).flat()) {
+        const { stdout, stderr } = runtime.run(["run", "--bundle", bundle, runtime.id()], sandboxed(access));
+        expect([stdout, stderr]).toEqual(["k", ""]);
+      }
+    } finally {
+      for (const other of others) await killChild(other);
+      spawnSync("umount", ["-R", directory]);
+      spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
+    }
+  }));
 
 it("mounts below the root: they are shown, and not what they hide", () =>
   withRuntime((runtime) => {
