@@ -10,6 +10,7 @@
 import { type Arena, AT } from "./arena.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { EMFILE, ESTALE, type Host, STAT, STAT_DEV, STAT_TIME, TYPE } from "./host.ts";
+import { NamedFiles } from "./named-files.ts";
 import { ROOT_ID } from "./protocol.ts";
 
 /** How many directories on the way to a node get descriptors to keep. */
@@ -60,10 +61,8 @@ export class Nodes {
   #births = new Float64Array(FIRST_CAPACITY);
   #keys: (number | string | undefined)[] = [];
   #byKey = new Map<number | string, number>();
-  /** Nodes that are one name of a file, with what the file would be known by. */
-  readonly #named = new Map<number, number | string>();
-  /** Such files: how many nodes are names of them, and what marks these have together. */
-  readonly #files = new Map<number | string, { count: number; marks: number }>();
+  /** Nodes that are one name of a file. */
+  readonly #named = new NamedFiles();
   #rootMajor = -1;
   #rootMinor = -1;
   #free: number[] = [];
@@ -121,7 +120,7 @@ export class Nodes {
       node = this.#take();
       this.generations[node] = this.#generation++;
       this.#identify(node, key);
-      if (isNamed) this.#setNamed(node, this.#keyOfStat());
+      if (isNamed) this.#named.add(node, this.#keyOfStat(), 0);
     }
     this.#lookups[node] = (this.#lookups[node] ?? 0) + 1;
     if (node !== ROOT_ID) this.rename(node, parent, name);
@@ -139,52 +138,30 @@ export class Nodes {
 
   /** Whether `AT.stat` describes the file that a node is. */
   isStat(node: number): boolean {
-    const key = this.#named.get(node) ?? this.#keys[node];
+    const key = this.#named.keyOf(node) ?? this.#keys[node];
     return key === this.#keyOfStat() && this.#births[node] === this.#birthOfStat();
   }
 
   /** The node of a name that was one of several, and is the only one now. */
   #lastName(isNamed: boolean, parent: number, name: string): number | undefined {
-    if (isNamed || this.#named.size === 0) return undefined;
+    if (isNamed || !this.#named.areThere) return undefined;
     return this.#byKey.get(namedKey(this.#keyOfStat(), parent, name));
-  }
-
-  #setNamed(node: number, file: number | string): void {
-    this.#named.set(node, file);
-    const { count = 0, marks = 0 } = this.#files.get(file) ?? {};
-    this.#files.set(file, { count: count + 1, marks: marks | (this.marks[node] ?? 0) });
-  }
-
-  /** What its nodes share, if the node is one name of a file. */
-  #fileOf(node: number): { count: number; marks: number } | undefined {
-    const file = this.#named.get(node);
-    return file === undefined ? undefined : this.#files.get(file);
   }
 
   #addMarks(node: number, marks: number): void {
     this.marks[node] = (this.marks[node] ?? 0) | marks;
-    const file = this.#fileOf(node);
+    const file = this.#named.fileOf(node);
     if (file !== undefined) file.marks |= marks;
   }
 
   /** Rights by policy: a file with several names has those of all. */
   marksOf(node: number): number {
-    return (this.marks[node] ?? 0) | (this.#fileOf(node)?.marks ?? 0);
+    return (this.marks[node] ?? 0) | (this.#named.fileOf(node)?.marks ?? 0);
   }
 
   /** Whether no other node is the same file. */
   isLastOfFile(node: number): boolean {
-    return (this.#fileOf(node)?.count ?? 1) === 1;
-  }
-
-  #unsetNamed(node: number): void {
-    const name = this.#named.get(node);
-    if (name === undefined) return;
-    this.#named.delete(node);
-    const file = this.#files.get(name);
-    if (file === undefined) return;
-    file.count -= 1;
-    if (file.count === 0) this.#files.delete(name);
+    return (this.#named.fileOf(node)?.count ?? 1) === 1;
   }
 
   /** Whether other nodes may be the same file under other names: what is known of it is then old as soon as it is told. */
@@ -202,7 +179,7 @@ export class Nodes {
     const fd = this.fd(node);
     if (!this.#ignoreBirth || key === undefined || fd < 0 || this.#named.has(node)) return false;
     if (this.#host.stat(fd) < 0 || !this.#isNamed()) return false;
-    this.#setNamed(node, key);
+    this.#named.add(node, key, this.marks[node] ?? 0);
     this.#renameKey(node, this.parents[node] ?? 0, this.names[node] ?? "");
     return true;
   }
@@ -218,7 +195,7 @@ export class Nodes {
   /** Where a node can be found from now on. A parent of 0: nowhere. */
   rename(node: number, parent: number, name: string): void {
     const before = this.parents[node] ?? 0;
-    if (this.#named.size > 0) this.#renameKey(node, parent, name);
+    if (this.#named.areThere) this.#renameKey(node, parent, name);
     this.names[node] = name;
     if (before === parent) return;
     if (before === 0 && this.#unpin(node)) this.#descriptors.opened(this, node);
@@ -230,7 +207,7 @@ export class Nodes {
   }
 
   #renameKey(node: number, parent: number, name: string): void {
-    const base = this.#named.get(node);
+    const base = this.#named.keyOf(node);
     const before = this.#keys[node];
     if (base === undefined || before === undefined) return;
     if (this.#byKey.get(before) === node) this.#byKey.delete(before);
@@ -350,7 +327,7 @@ export class Nodes {
       this.#unpin(node);
       if (this.#byKey.get(key) === node) this.#byKey.delete(key);
       this.#keys[node] = undefined;
-      this.#unsetNamed(node);
+      this.#named.remove(node);
       this.names[node] = "";
       this.#free.push(node);
       const parent = this.parents[node] ?? 0;

@@ -9,6 +9,8 @@ import { freezeCgroup, isFrozen } from "./freeze.ts";
 import { planWrites } from "./plan.ts";
 import type { CgroupRef, CgroupWrite, DeviceAccess } from "./types.ts";
 
+type Cpu = NonNullable<Resources["cpu"]>;
+
 const EVERYTHING: DeviceAccess = {
   allow: true,
   type: "a",
@@ -64,24 +66,26 @@ function withoutZeroPids(resources: Resources): Resources {
 
 /** systemd has quota and period in one property, too, and takes a quota that it is not told for none. */
 function withV1Bandwidth(ref: CgroupRef, resources: Resources): Resources {
-  const cpu = { ...resources.cpu };
-  if (!cpu.quota === !cpu.period) return resources;
   const read = (file: string): bigint => BigInt(readValue(`${ref.dirs["cpu"]}/${file}`) ?? "0");
-  cpu.quota ||= read("cpu.cfs_quota_us");
-  cpu.period ||= read("cpu.cfs_period_us");
-  return { ...resources, cpu };
+  const current = () => ({ quota: read("cpu.cfs_quota_us"), period: read("cpu.cfs_period_us") });
+  return { ...resources, cpu: completeBandwidth(resources.cpu, current) };
+}
+
+/** Quota and period, where one of them is given, with the other one as it is. */
+function completeBandwidth(cpu: Cpu | undefined, current: () => { quota: bigint; period: bigint }): Cpu {
+  if (!cpu?.quota === !cpu?.period) return { ...cpu };
+  const { quota, period } = current();
+  return { ...cpu, quota: cpu?.quota || quota, period: cpu?.period || period };
 }
 
 /** On v2 one file holds what are two fields: the field that is not given keeps its present value. */
 function completeFromCurrent(ref: CgroupRef, given: Resources): Resources {
   const resources = withoutZeroPids(given);
   const read = (file: string): string => readValue(`${ref.dirs[""]}/${file}`) ?? "";
-  const cpu = { ...resources.cpu };
-  if (!cpu.quota !== !cpu.period) {
+  const cpu = completeBandwidth(resources.cpu, () => {
     const [quota = "max", period = "100000"] = read("cpu.max").split(" ");
-    cpu.quota ||= quota === "max" ? -1n : BigInt(quota);
-    cpu.period ||= BigInt(period);
-  }
+    return { quota: quota === "max" ? -1n : BigInt(quota), period: BigInt(period) };
+  });
   const memory = { ...resources.memory };
   if (memory.swap && !memory.limit && memory.swap !== -1n) {
     const limit = read("memory.max");
