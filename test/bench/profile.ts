@@ -11,6 +11,7 @@ import { distDirectory } from "../helpers/runtime-path.ts";
 import { spreadOf } from "./statistics.ts";
 
 const RUNS = 15;
+const level = process.env["CLOCHE_ISOLATION"] ?? "oci";
 
 interface Event {
   name: string;
@@ -43,7 +44,7 @@ function cloche(args: string[], wrapper: string[] = []) {
     ...wrapper,
     path.join(distDirectory, "cloche"),
     "--isolation",
-    "oci",
+    level,
     "--root",
     root,
     ...args,
