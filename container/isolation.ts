@@ -1,6 +1,7 @@
 /** Isolation level `sandboxed`: what it makes of a container's config.json, and what it takes for it. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { baselineProfile } from "../sandbox/isolation/baseline.ts";
+import { rootIds } from "../sandbox/isolation/mounts.ts";
 import {
   type IdRange,
   type Part,
@@ -23,7 +24,7 @@ import { hostView } from "./host-view.ts";
 import { type Claim, claimRange, claimsOf, releaseRange, shareRange } from "./id-ranges.ts";
 import { checkNoGofer, DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
-import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed } from "./own-ids.ts";
+import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed, whyServesNone } from "./own-ids.ts";
 import type { SavedContainer } from "./record.ts";
 import { withLock } from "./store.ts";
 
@@ -85,9 +86,9 @@ export async function isolate(
   const baseline = baselineFilter(context.root, allowed);
   const policies = await mountPolicies(settings, spec);
   const { access } = policies;
+  const hasLayer = rootfsOverlay !== "none";
   const transform = (range: IdRange | undefined, claim?: Claim, userNamespace?: string): Isolated => {
     const userns = userNamespace === undefined ? {} : { joined: userNamespace };
-    const hasLayer = rootfsOverlay !== "none";
     const sandboxed = sandboxedSpec({ spec, bundle, rootfs, range, hasLayer, access, host, ...userns });
     if (access("/").access === "donated") checkRoot(sandboxed, rootfs);
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
@@ -131,6 +132,11 @@ export async function isolate(
       if (neighbourOf(spec)?.path === neighbour.path) return withIds(neighbour.range, neighbour.path, claim);
       throw new ClocheError("the sandbox whose namespaces it asks for has ended");
     });
+  }
+  // Before anything else is checked that holds only with ids of its own.
+  const whyNotRoot = whyServesNone(idsOfHost);
+  if (whyNotRoot !== undefined && rootIds({ rootfs, hasLayer, host, access }) === "serve") {
+    return byDefault(`root.path: ${whyNotRoot}`);
   }
   return orRelease(await claimRange(idsUser, stateFile), (claim) => {
     const isolated = transform(claim.range, claim);

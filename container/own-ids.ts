@@ -62,10 +62,16 @@ export function whyNoIds({ isHostRoot: isRoot, hasUserNamespaces }: IdsHost): st
 /** Why this one, whose files would have to be served, cannot; undefined if it can. */
 export function whyNotServed({ root, parts }: Pick<Sandboxed, "root" | "parts">, host: IdsHost): string | undefined {
   const field = root === "serve" ? "root.path" : parts.find(({ ids }) => ids === "serve")?.field;
-  if (field === undefined) return undefined;
-  if (!isAtLeast(host.kernel, SHIFTS_FUSE))
-    return `${field}: before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
-  return host.hasFuse ? undefined : `${field}: the ids of its file system cannot be shifted without /dev/fuse`;
+  const why = field === undefined ? undefined : whyServesNone(host);
+  return why === undefined ? undefined : `${field}: ${why}`;
+}
+
+/** Why no files can be served to a sandbox; undefined if they can. */
+export function whyServesNone({ kernel, hasFuse }: IdsHost): string | undefined {
+  if (!isAtLeast(kernel, SHIFTS_FUSE)) {
+    return `before Linux ${SHIFTS_FUSE.join(".")} the ids of its file system cannot be shifted`;
+  }
+  return hasFuse ? undefined : "the ids of its file system cannot be shifted without /dev/fuse";
 }
 
 /** For a sandbox that was chosen, or shares namespaces with one that has ids. */

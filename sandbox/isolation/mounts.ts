@@ -26,7 +26,15 @@ export function sandboxedMounts(
   return { mounts, root, parts: found.parts };
 }
 
-function rootIds(input: SandboxedInput, found: Findings): RootIds {
+/** What is looked at to say how ids can be shifted. */
+type Looks = Pick<SandboxedInput, "rootfs" | "hasLayer" | "host" | "access">;
+
+/**
+ * What is to be done with the ids of the root, in a sandbox with ids of its own.
+ *
+ * @throws UnsupportedError
+ */
+export function rootIds(input: Looks, found: Findings = { warnings: [], parts: [] }): RootIds {
   const place: Place = { of: "root", source: input.rootfs, destination: "/", field: "root.path" };
   // A layer is over one file system, without the mounts below it.
   const ids = idsOfTree(input, place, !input.hasLayer, found);
@@ -148,7 +156,7 @@ function withOwnMappings(mount: Mount, range: IdRange, index: number): Mount {
  * What is done with the ids of a place. `map-tree` also for a tree without mounts in it, which need not be looked for in a bind
  * of one mount. Where the kernel cannot map a tree as a whole, the mounts below become parts of their own.
  */
-function idsOfTree(input: SandboxedInput, place: Place, isTree: boolean, found: Findings): RootIds {
+function idsOfTree(input: Looks, place: Place, isTree: boolean, found: Findings): RootIds {
   const { host, access: accessOf } = input;
   const { source, destination, field } = place;
   const { access, policy } = accessOf(destination);
@@ -175,12 +183,7 @@ function idsOfTree(input: SandboxedInput, place: Place, isTree: boolean, found: 
 }
 
 /** A mount below a place, served or mapped if the place's own files are or would be. */
-function partBelow(
-  { host, access: accessOf }: SandboxedInput,
-  place: Place,
-  mount: HostMount,
-  { warnings }: Findings,
-): Part {
+function partBelow({ host, access: accessOf }: Looks, place: Place, mount: HostMount, { warnings }: Findings): Part {
   const { of, field, destination } = place;
   const { id, point, below, type, isIdMapped } = mount;
   const { access, policy } = accessOf(destination);
