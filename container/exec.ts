@@ -16,7 +16,7 @@ import type { Capabilities, Process, User } from "../specutils/spec.ts";
 import { forwardSignals, pidfdSendSignal } from "../specutils/syscall.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { seccompPath } from "../statefile/names.ts";
-import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
+import { CgroupEntry } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import { inheritedListenFds, passwdIn, programEnvironment } from "./environment.ts";
@@ -208,13 +208,14 @@ function execHandlers(
   pidfd: number,
 ): SyncHandlers {
   const cgroup = record.cgroup === undefined ? undefined : cgroupOf(record.cgroup, record.process?.pid, options.cgroup);
+  const entry = cgroup && new CgroupEntry(cgroup, record.ownUserNamespace ? "keeps-ids" : "own");
   return {
-    [SYNC.CGROUP]: () => (cgroup === undefined ? undefined : cgroupReply(cgroup, record.ownUserNamespace)),
+    [SYNC.CGROUP]: () => entry?.reply(),
     [SYNC.NAMESPACES]: ({ pid }) => {
       started.pid = pid;
       // Its namespaces and its root were found by its number, which has been its own all the time if it still is.
       pidfdSendSignal(pidfd, 0);
-      if (cgroup !== undefined) moveIntoCgroup(cgroup, pid, record.ownUserNamespace);
+      entry?.move(pid);
       if (record.intelRdtTasks !== undefined) joinRdtGroup(record.intelRdtTasks, pid);
       return undefined;
     },

@@ -6,6 +6,7 @@
  */
 import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
+import { delegateCgroup, isDelegated } from "../sandbox/cgroups/delegate.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { reapEnded } from "../sandbox/children.ts";
@@ -19,7 +20,7 @@ import {
   type SyncReply,
   type SyncRequest,
 } from "../sandbox/launch.ts";
-import { namespaceChoice } from "../sandbox/namespaces.ts";
+import { keepsIds, namespaceChoice } from "../sandbox/namespaces.ts";
 import { opName, type Plan } from "../sandbox/plan.ts";
 import { SYNC } from "../sandbox/protocol.ts";
 import { ClocheError, messageOf } from "../specutils/errors.ts";
@@ -27,9 +28,10 @@ import { isExecuting, ownProcessRef, processRef } from "../specutils/process-ref
 import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
+import { isHostRoot } from "../specutils/user-namespace.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { checkId, exitPath } from "../statefile/names.ts";
-import { cgroupReply, moveIntoCgroup } from "./cgroup-entry.ts";
+import { CgroupEntry } from "./cgroup-entry.ts";
 import { takeTerminal } from "./console.ts";
 import type { Context } from "./context.ts";
 import type { CreateOptions } from "./create.ts";
@@ -138,6 +140,7 @@ class Making {
   readonly #undo: UndoStack;
   readonly #hooks = new HookTurns();
   readonly #warnings: string[] = [];
+  #entry: CgroupEntry | undefined;
   #terminalFd: number | undefined;
   /** Whether any hook has been called. */
   hasRunHooks = false;
@@ -335,7 +338,12 @@ class Making {
   async #makeCgroup(): Promise<SyncReply | undefined> {
     if (this.#prepared.cgroup.driver === "systemd") return undefined;
     const ref = await this.#createCgroup();
-    return cgroupReply(ref, this.#record.ownUserNamespace);
+    const { linux } = this.#prepared.spec;
+    this.#entry = new CgroupEntry(
+      ref,
+      !this.#record.ownUserNamespace ? "own" : keepsIds(linux) ? "keeps-ids" : "foreign",
+    );
+    return this.#entry.reply();
   }
 
   /** Makes the cgroup and notes it under the lock: a container that was deleted meanwhile makes none, which nobody would find. */
@@ -355,8 +363,12 @@ class Making {
     const { cgroup, spec } = this.#prepared;
     if (cgroup.driver === "systemd") {
       await this.#createCgroup(pid);
-    } else if (this.#record.cgroup !== undefined) {
-      moveIntoCgroup(this.#record.cgroup, pid, this.#record.ownUserNamespace);
+    } else {
+      this.#entry?.move(pid);
+    }
+    // Not before: the process could not have entered what is not ours.
+    if (this.#record.cgroup !== undefined && isHostRoot() && isDelegated(spec, cgroup.version)) {
+      delegateCgroup(this.#record.cgroup, pid, spec.process?.user.uid ?? 0);
     }
     const { intelRdt, netDevices } = spec.linux ?? {};
     if (intelRdt !== undefined) await this.#joinRdtGroup(intelRdt, pid);

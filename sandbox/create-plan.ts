@@ -25,10 +25,13 @@ import { isHostNetwork, isSelinuxEnabled } from "./host.ts";
 import type { RootIds } from "./isolation/spec.ts";
 import { idMapOps, type MountContext, openTreeOps, planMounts, propagateOp, rootPropagation } from "./mounts.ts";
 import {
+  becomeRootOps,
   isNew,
+  keepsIds,
   mountReturnOp,
   namespaceChoice,
   newFlags,
+  OF_ROOT,
   planJoins,
   planUnshare,
   planUserFirst,
@@ -156,11 +159,14 @@ export function planCreate(input: CreatePlanInput): Plan {
   if (!nests) plan.host.push(...sandbox);
   if (joined !== undefined) plan.host.push(op(OP.ENTER_SANDBOX, "enter the sandbox", [joined]));
   planJoins(plan, namespaces, mounts.beforeUser);
-  planUnshare(plan, namespaces);
+  const isLate = keepsIds(linux);
+  planUnshare(plan, namespaces, isLate);
   if (nests) plan.host.push(...sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["pid"]) | NAMESPACES.mount.flag;
-  plan.host.push(op(OP.CONTAINER, "start the container process", [clones], [], nestsFlag));
+  const joins = isLate ? newFlags(linux, [OF_ROOT]) : 0;
+  plan.host.push(op(OP.CONTAINER, "start the container process", [clones, joins], [], nestsFlag));
+  if (isLate) plan.container.unshift(...becomeRootOps(linux));
   return plan;
 }
 

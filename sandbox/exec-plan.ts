@@ -49,10 +49,10 @@ export function planExec(input: ExecPlanInput): Plan {
   const flags = foreign.reduce((all, type) => all | NAMESPACES[type].flag, 0) >>> 0;
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   if (flags !== 0) plan.host.push(op(OP.SETNS, "join the container's namespaces", [target, flags]));
-  if (foreign.includes("user"))
-    plan.host.push(op(OP.SET_IDS, "become root of the container", [0, 0], [], OP_FLAG.OPTIONAL));
   plan.host.push(op(OP.CONTAINER, "start the process", [0]));
 
+  // Not before: it is born in the container's cgroup, which belongs to cloche.
+  if (foreign.includes("user")) ops.push(op(OP.SET_IDS, "become root of the container", [0, 0], [], OP_FLAG.OPTIONAL));
   ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
   if (final) ops.push(op(OP.AFFINITY, "process.execCPUAffinity.final", [], [cpuMask(final)]));
   // Entering a mount namespace leads to its root, which is not the container's unless it has one of its own.

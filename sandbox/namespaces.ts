@@ -14,6 +14,9 @@ const O_WITHOUT_WAITING = 0o4400; // O_NONBLOCK | O_NOCTTY
 /** New namespaces that the host stage unshares, so that the sandbox process holds them too. */
 const UNSHARED: readonly NamespaceType[] = ["user", "network", "ipc", "uts", "time"];
 
+/** The kernel makes the file system of POSIX message queues together with it, for whom it then has as user. */
+export const OF_ROOT: NamespaceType = "ipc";
+
 /** What is asked for of one type: a new one, an existing one by path, or the caller's. */
 export type NamespaceChoice = { kind: "new" } | { kind: "path"; path: string } | { kind: "host" };
 
@@ -109,29 +112,51 @@ export function planJoins(plan: Plan, linux: Linux | undefined, beforeUser: read
   for (const entry of entries) join(entry, entry.type === "user" ? 0 : OP_FLAG.OPTIONAL);
 }
 
-/** Ops that create namespaces and, in a new user namespace, wait for the mappings and become its root. */
-export function planUnshare(plan: Plan, linux: Linux | undefined): void {
+/**
+ * Ops that create namespaces and, in a new user namespace, wait for the mappings and become its root.
+ *
+ * @param isLate {@link keepsIds}: it is left to the sandbox process to become root, and to create what belongs to root
+ */
+export function planUnshare(plan: Plan, linux: Linux | undefined, isLate = false): void {
+  const byWhom = isLate ? OP_FLAG.BY_SANDBOX : 0;
   const user = namespaceChoice(linux, "user").kind;
-  // The kernel makes the file system of POSIX message queues together with an ipc namespace, for whom it then has as user.
-  const late: readonly NamespaceType[] = user === "host" ? [] : ["ipc"];
-  const unshare = (types: readonly NamespaceType[]) => {
+  const late: readonly NamespaceType[] = user === "host" ? [] : [OF_ROOT];
+  const unshare = (types: readonly NamespaceType[], flags: number) => {
     const wanted = types.filter((type) => isNew(linux, type));
     if (wanted.length === 0) return;
-    plan.host.push(op(OP.UNSHARE, `linux.namespaces: create ${wanted.join(", ")}`, [newFlags(linux, wanted)]));
+    const what = `linux.namespaces: create ${wanted.join(", ")}`;
+    plan.host.push(op(OP.UNSHARE, what, [newFlags(linux, wanted)], [], flags));
   };
-  unshare(UNSHARED.filter((type) => !late.includes(type)));
+  unshare(
+    UNSHARED.filter((type) => !late.includes(type)),
+    0,
+  );
   const hasMappings = (linux?.uidMappings?.length ?? 0) + (linux?.gidMappings?.length ?? 0) > 0;
   if ((user !== "host" && hasMappings) || Object.keys(linux?.timeOffsets ?? {}).length > 0) {
     const flags = user === "new" && isOrdinaryUser() ? OP_FLAG.VISIBLE : 0;
     plan.host.push(op(OP.SYNC, "linux.uidMappings: write", [SYNC.MAPPINGS], [], flags));
   }
-  if (user === "new") {
-    const ids = [initialId(linux?.uidMappings), initialId(linux?.gidMappings)];
-    plan.host.push(op(OP.SET_IDS, `linux.uidMappings: become ${ids.join(":")}`, ids));
-  } else if (user === "path") {
-    plan.host.push(op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0], [], OP_FLAG.OPTIONAL));
+  plan.host.push(...becomeRootOps(linux, byWhom));
+  unshare(late, byWhom);
+}
+
+/**
+ * Whether the host stage keeps the caller's ids in the container's user namespace, so that the container process can be born
+ * in its cgroup, which belongs to the caller. The sandbox process has to be born in the user namespace for that.
+ */
+export function keepsIds(linux: Linux | undefined): boolean {
+  return isNew(linux, "pid") && !isOrdinaryUser() && namespaceChoice(linux, "user").kind !== "host";
+}
+
+/** Ops that take ids of the container's user namespace, if it is not the caller's: root's, if there is one inside. */
+export function becomeRootOps(linux: Linux | undefined, flags = 0): Op[] {
+  const user = namespaceChoice(linux, "user").kind;
+  if (user === "path") {
+    return [op(OP.SET_IDS, "linux.uidMappings: become root", [0, 0], [], OP_FLAG.OPTIONAL | flags)];
   }
-  unshare(late);
+  if (user === "host") return [];
+  const ids = [initialId(linux?.uidMappings), initialId(linux?.gidMappings)];
+  return [op(OP.SET_IDS, `linux.uidMappings: become ${ids.join(":")}`, ids, [], flags)];
 }
 
 /** Who sets the container up: files made by an id without mapping could not be (EOVERFLOW). Root, if there is one inside. */

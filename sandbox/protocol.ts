@@ -83,6 +83,7 @@ export const OP_FLAG = {
   RECONFIGURE: 0x200,
   CONFINED: 0x400,
   VISIBLE: 0x800,
+  BY_SANDBOX: 0x1000,
 } as const;
 
 /** TARGET_*: what OP.TARGET finds, or makes where nothing is. */

@@ -8,7 +8,7 @@
  * descriptors for the cheap way.
  */
 
-import { chownSync, existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { ClocheError, reasonOf, UnsupportedError } from "../../specutils/errors.ts";
 import { setDeviceFilter } from "./device-filter.ts";
 import { writeV1Devices } from "./devices.ts";
@@ -104,7 +104,6 @@ function enterHierarchy(plan: CgroupPlan, hierarchy: CgroupHierarchy, ref: Cgrou
   if (controllers.includes("cpuset")) inheritCpuset(made);
   if (plan.version === "v2" && controllers[0] === "") {
     enableControllers(dir, mount, plan.writes);
-    if (plan.ownerUid !== undefined) delegate(dir, plan.ownerUid);
   }
 }
 
@@ -133,15 +132,6 @@ function inheritCpuset(made: readonly string[]): void {
       const value = readFileSync(`${parent}/${file}`, "utf8");
       if (value.trim() !== "") writeValue(`${dir}/${file}`, value);
     }
-  }
-}
-
-/** config-linux.md#cgroup-ownership: the directory, and the files that the kernel lists, as far as they exist. */
-function delegate(dir: string, uid: number): void {
-  const listed = readValue("/sys/kernel/cgroup/delegate")?.split("\n");
-  chownSync(dir, uid, -1);
-  for (const file of listed ?? ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]) {
-    if (existsSync(`${dir}/${file}`)) chownSync(`${dir}/${file}`, uid, -1);
   }
 }
 

@@ -16,8 +16,6 @@ export interface CgroupInput {
   systemd: boolean;
   annotations: Readonly<Record<string, string>>;
   host: CgroupHost;
-  /** Host uid to give a v2 cgroup to; only when the container mounts it writable in a cgroup namespace of its own. */
-  ownerUid?: number;
 }
 
 /**
@@ -40,7 +38,6 @@ export function planCgroup(input: CgroupInput): CgroupPlan {
     writes: planWrites(resources, host),
     devices,
   };
-  if (host.version === "v2" && input.ownerUid !== undefined) plan.ownerUid = input.ownerUid;
   if (!input.systemd) return { ...plan, path: cgroupfsPath(id, cgroupsPath) };
   const { slice, name } = systemdUnitName(id, cgroupsPath);
   const properties = unitProperties(id, slice, resources, host.version, input.annotations);

@@ -71,8 +71,6 @@ export interface CgroupPlan {
   writes: CgroupWrite[];
   /** Device rules after a deny-all. `undefined`: everything is allowed, nothing to do. */
   devices: DeviceAccess[] | undefined;
-  /** Owner of a delegated v2 cgroup (config-linux.md#cgroup-ownership). */
-  ownerUid?: number;
   unit?: SystemdUnit;
 }
 

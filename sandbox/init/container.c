@@ -15,7 +15,7 @@
 #define IOPRIO_WHO_PROCESS 1
 #define KEYCTL_JOIN_SESSION_KEYRING 1
 
-void bring_up_loopback(void) {
+static void bring_up_loopback(void) {
   struct ifreq request;
   int fd = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 

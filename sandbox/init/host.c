@@ -102,12 +102,18 @@ static void start_sandbox(const struct plan_op *op) {
  * Until the sandbox process is set up there must be nothing that it would have to end. This also orders what cloche hears:
  * the sandbox process's word comes before any of the container process's.
  */
-static void await_sandbox(void) {
+static void await_sandbox(uint64_t namespaces) {
   struct message message;
+  int ipc;
 
+  if (st.handover_fd < 0)
+    return;
   /* End of file: it failed, and has told cloche why. */
-  if (st.handover_fd >= 0 && !receive_message(st.handover_fd, &message, NULL, 0))
+  if (!receive_message(st.handover_fd, &message, &ipc, 1))
     _exit(EXIT_PLAN);
+  if (namespaces)
+    check(setns(ipc, (int)namespaces));
+  (void)close(ipc);
 }
 
 /* Gives the container's pidfd to the sandbox process. */
@@ -128,20 +134,20 @@ static void fetch_cgroups(void) {
 
 /*
  * The container process moves itself: a single thread that writes 0 to a v1 `tasks` file, or is cloned into a v2 cgroup, is
- * spared the RCU grace period (5 to 13 ms) that moving any other process costs.
+ * spared the RCU grace period (5 to 13 ms) that moving any other process costs. For the latter it is born with the ids of
+ * cloche, to whom the cgroup belongs, and takes those of its user namespace afterwards.
  */
 static void enter_cgroups(void) {
   for (uint32_t i = 0; i < st.cgroup_tasks; i++)
     write_whole(st.cgroup_fds[i], "0", 1);
   for (uint32_t i = 0; i < MAX_CGROUP_FDS; i++)
-    if (st.cgroup_fds[i] >= 0)
-      (void)close(st.cgroup_fds[i]);
+    (void)close(st.cgroup_fds[i]);
 }
 
 _Noreturn static void start_container(const struct plan_op *op) {
   int pidfd;
 
-  await_sandbox();
+  await_sandbox(op->arg[1]);
   if (op->flags & OP_FLAG_INTERMEDIATE) {
     /* A pid namespace cannot be created by who is not in the parent namespace yet: a process born inside does it. */
     pid_t inner = check(sys_clone(CLONE_PARENT, NULL, -1));
@@ -151,8 +157,7 @@ _Noreturn static void start_container(const struct plan_op *op) {
   pid_t pid = check(sys_clone(op->arg[0] | CLONE_PARENT, &pidfd, st.cgroup_fds[st.cgroup_tasks]));
   if (pid == 0) {
     enter_cgroups();
-    if (st.handover_fd >= 0)
-      (void)close(st.handover_fd);
+    (void)close(st.handover_fd);
     container_main();
   }
   hand_over(pidfd);
@@ -212,12 +217,17 @@ bool run_common_op(const struct plan_op *op) {
   case OP_AFFINITY:
     check(syscall(SYS_sched_setaffinity, 0, text_length(op, 0), text(op, 0)));
     return true;
+  case OP_SET_IDS:
+    /* Bare system calls: the C library's versions are about threads, which do not exist here. */
+    become_id(syscall(SYS_setresgid, op->arg[1], op->arg[1], op->arg[1]), op);
+    become_id(syscall(SYS_setresuid, op->arg[0], op->arg[0], op->arg[0]), op);
+    return true;
   default:
     return false;
   }
 }
 
-void run_host_op(uint32_t index, const struct plan_op *op) {
+static void run_host_op(uint32_t index, const struct plan_op *op) {
   st.current = index;
   if (run_common_op(op))
     return;
@@ -229,11 +239,6 @@ void run_host_op(uint32_t index, const struct plan_op *op) {
     return;
   case OP_ID_MAP:
     set_slot(op->arg[0], make_id_map(op));
-    return;
-  case OP_SET_IDS:
-    /* Bare system calls: the C library's versions are about threads, which do not exist here. */
-    become_id(syscall(SYS_setresgid, op->arg[1], op->arg[1], op->arg[1]), op);
-    become_id(syscall(SYS_setresuid, op->arg[0], op->arg[0], op->arg[0]), op);
     return;
   case OP_CGROUP:
     fetch_cgroups();
@@ -249,4 +254,10 @@ void run_host_op(uint32_t index, const struct plan_op *op) {
   default:
     fail(ENOSYS);
   }
+}
+
+void run_host_ops(bool by_sandbox) {
+  for (uint32_t i = 0; i < st.plan.header->container_first; i++)
+    if (!(st.plan.ops[i].flags & OP_FLAG_BY_SANDBOX) == !by_sandbox)
+      run_host_op(i, &st.plan.ops[i]);
 }

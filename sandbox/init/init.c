@@ -104,7 +104,6 @@ int main(int argc, char **argv) {
   (void)umask(0); /* the plan's modes are meant as written */
   load_plan(plan_fd);
 
-  for (uint32_t i = 0; i < st.plan.header->container_first; i++)
-    run_host_op(i, &st.plan.ops[i]);
+  run_host_ops(false);
   return 0;
 }

@@ -67,7 +67,7 @@ void set_slot(uint64_t index, int fd);
 void close_slot(uint64_t index);
 
 /* host.c, container.c: the two interpreters; neither returns after OP_CONTAINER, OP_EXECUTE. */
-void run_host_op(uint32_t index, const struct plan_op *op);
+void run_host_ops(bool by_sandbox);
 _Noreturn void container_main(void);
 /* Ops that make sense in both stages; false when `op` is not one of them. */
 bool run_common_op(const struct plan_op *op);
@@ -108,7 +108,6 @@ void find_executable(const struct plan_op *op);
 void wait_for_start(const struct plan_op *op);
 void prepare_execute(const struct plan_op *op);
 _Noreturn void execute(const struct plan_op *op);
-void bring_up_loopback(void);
 
 /* syscalls.c: calls that the C library lacks or wraps in state of its own. */
 int sys_close_range(unsigned first, unsigned last, unsigned flags);

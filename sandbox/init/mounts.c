@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include "init.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,16 +36,10 @@ static int reopen(int root, const char *path) {
 
 /* Creates the missing entry `name` as the last or an inner component; somebody else may win the race to do so. */
 static void create_entry(int directory, const char *name, bool as_directory, mode_t mode) {
-  if (as_directory) {
-    if (mkdirat(directory, name, mode) < 0 && errno != EEXIST)
-      fail(errno);
-    return;
-  }
-  int fd = openat(directory, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, mode);
-  if (fd < 0 && errno != EEXIST)
+  int result = as_directory ? mkdirat(directory, name, mode) : mknodat(directory, name, S_IFREG | mode, 0);
+
+  if (result < 0 && errno != EEXIST)
     fail(errno);
-  if (fd >= 0)
-    (void)close(fd);
 }
 
 /*
@@ -387,8 +380,7 @@ void make_node(const struct plan_op *op) {
   struct stat info;
   check(fstat(node, &info));
   /* What was there already must be the same node: config-linux.md#devices. */
-  bool is_fifo = S_ISFIFO(mode);
-  if ((info.st_mode & S_IFMT) != (mode & S_IFMT) || (!is_fifo && info.st_rdev != device))
+  if ((info.st_mode & S_IFMT) != (mode & S_IFMT) || (!S_ISFIFO(mode) && info.st_rdev != device))
     fail(EEXIST);
   check(fchownat(node, "", (uid_t)(op->arg[3] >> 32), (gid_t)op->arg[3], AT_EMPTY_PATH));
   check(sys_chmod_fd(node, mode & 07777));
@@ -414,22 +406,17 @@ void make_symlink(const struct plan_op *op) {
 
 void pivot(int root, uint32_t flags) {
   check(fchdir(root));
-  if (flags & OP_FLAG_CHROOT) {
-    /* The mounts of the namespace are others' too and stay as they are; the root is a tree that is mounted nowhere. */
-    check(chroot("."));
-    check(chdir("/"));
-    return;
-  }
-  if (flags & OP_FLAG_REPLACE) {
-    /* --no-pivot, for a root on ramfs, which pivot_root(2) refuses. What the old root holds stays mounted underneath. */
+  /* --no-pivot, for a root on ramfs, which pivot_root(2) refuses. What the old root holds stays mounted underneath. */
+  if (flags & OP_FLAG_REPLACE)
     check(mount(".", "/", NULL, MS_MOVE, NULL));
+  if (flags & (OP_FLAG_REPLACE | OP_FLAG_CHROOT)) {
+    /* OP_FLAG_CHROOT: the mounts of the namespace are others' too and stay as they are; the root is mounted nowhere. */
     check(chroot("."));
-    check(chdir("/"));
-    return;
+  } else {
+    /* The new root on itself: the old one ends up mounted over it, where it is detached without needing a directory. */
+    check(sys_pivot_root(".", "."));
+    check(umount2(".", MNT_DETACH));
   }
-  /* The new root on itself: the old one ends up mounted over it, where it is detached without needing a directory. */
-  check(sys_pivot_root(".", "."));
-  check(umount2(".", MNT_DETACH));
   check(chdir("/"));
 }
 

@@ -108,7 +108,7 @@ static bool valid_op(const struct plan *plan, const struct plan_op *op) {
   switch (op->code) {
   case OP_UNSHARE:
   case OP_CONTAINER: /* a clone flag such as CLONE_VM would have two processes on one stack */
-    return (op->arg[0] & ~(uint64_t)NAMESPACE_FLAGS) == 0;
+    return ((op->arg[0] | op->arg[1]) & ~(uint64_t)NAMESPACE_FLAGS) == 0;
   case OP_TARGET:
     return op->arg[2] <= TARGET_EXISTING && (op->arg[2] != TARGET_LIKE || op->arg[3] < PLAN_SLOTS);
   case OP_MOUNT_SETATTR:

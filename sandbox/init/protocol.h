@@ -52,9 +52,9 @@ enum op_code {
   OP_SETNS = 6,        /* a0 slot, a1 CLONE_NEW* */
   OP_UNSHARE = 7,      /* a0 CLONE_NEW* */
   OP_SYNC = 8,         /* a0 sync code: tell the host and wait for its go */
-  OP_SET_IDS = 9,      /* a0 uid, a1 gid: before the container stage, for a new user namespace */
+  OP_SET_IDS = 9,      /* a0 uid, a1 gid: in a user namespace; in both stages */
   OP_SANDBOX = 10,     /* a0 record slot, a1 slot of the gofer's pidfd or NO_SLOT: start the sandbox process; OP_FLAG_INTERMEDIATE: as PID 1 of a new pid namespace */
-  OP_CONTAINER = 11,   /* a0 CLONE_NEW* of the container process; ends the host stage */
+  OP_CONTAINER = 11,   /* a0 CLONE_NEW* of the container process, a1 CLONE_NEWIPC: in the ipc namespace of the sandbox process, or 0; ends the host stage */
   OP_WRITE = 12,       /* a0 directory slot or NO_SLOT, t0 path, t1 data: one write(2) to an existing file */
   OP_TARGET = 13,      /* a0 slot, a1 root slot, a2 TARGET_*, a3 mode, or slot for TARGET_LIKE; t0 path inside the root */
   OP_MOUNT = 14,       /* a0 slot, a1 MOUNT_ATTR_*, a2 number of options, t0 type, t1 source, t2 options (list) */
@@ -108,6 +108,7 @@ enum op_code {
 #define OP_FLAG_BIND_CONSOLE 0x80u /* OP_CONSOLE: also at /dev/console */
 #define OP_FLAG_CHROOT 0x100u   /* OP_PIVOT: chroot, in a mount namespace that is not the container's own */
 #define OP_FLAG_RECONFIGURE 0x200u /* OP_MOUNT: the slot holds a mount already, whose file system gets the options */
+#define OP_FLAG_BY_SANDBOX 0x1000u /* of the host stage: carried out by the sandbox process instead, when that begins */
 #define OP_FLAG_VISIBLE 0x800u  /* OP_SYNC: dumpable until answered: to an ordinary user /proc/PID/uid_map is closed otherwise */
 #define OP_FLAG_CONFINED 0x400u /* OP_HOOK: under the limits, no_new_privs and filter of the ops that follow */
 

@@ -202,9 +202,12 @@ void sandbox_main(int record_fd, int gofer_fd, int handover_fd) {
   check(sys_block_signals(true));
   /* Orphans of the namespace are its children: the kernel reaps them. */
   check(signal(SIGCHLD, SIG_IGN) == SIG_ERR ? -1 : 0);
+  run_host_ops(true);
+  st.current = message.op;
+  int ipc = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC); /* -1 is as good where it is not entered */
   confine();
   tell_host(SYNC_SANDBOX);
-  send_message(handover_fd, &message, -1);
+  send_message(handover_fd, &message, ipc);
   forget_plan();
   /* End of file: there will be no container process. */
   if (!receive_message(handover_fd, &message, &pidfd, 1) || pidfd < 0)

@@ -3,8 +3,9 @@
  * unified hierarchy of a hybrid host as well; the rest needs a host with v2 alone (the virtual machine).
  */
 import { expect } from "bun:test";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
+import { delegateCgroup } from "../../sandbox/cgroups/delegate.ts";
 import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
 import { joinCgroup } from "../../sandbox/cgroups/join.ts";
 import { cgroupPids, killCgroup } from "../../sandbox/cgroups/members.ts";
@@ -15,6 +16,7 @@ import { removeCgroup } from "../../sandbox/cgroups/remove.ts";
 import { cgroupStats, statsJson } from "../../sandbox/cgroups/stats.ts";
 import type { CgroupHost } from "../../sandbox/cgroups/types.ts";
 import { updateCgroup } from "../../sandbox/cgroups/update.ts";
+import type { BundleSpec } from "../helpers/bundle.ts";
 import { ended, makeCgroup, readCgroup, startScript, uniqueName, until, withCgroup } from "../helpers/cgroup.ts";
 import { requires } from "../helpers/requires.ts";
 import { waitFor, withRuntime } from "../helpers/runtime.ts";
@@ -146,7 +148,8 @@ test("cgroup v2: a refused value of an update puts back the others", async () =>
 });
 
 test("cgroup v2: a delegated cgroup belongs to its owner, without its limits", async () => {
-  await withCgroup({ ownerUid: 4711 }, (ref) => {
+  await withCgroup({}, (ref, child) => {
+    delegateCgroup(ref, child.pid ?? 0, 4711);
     const ownerOf = (file: string) => statSync(`${ref.dirs[""]}/${file}`).uid;
     expect([".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(ownerOf)).toEqual([
       4711, 4711, 4711, 4711,
@@ -176,27 +179,87 @@ test("cgroup v2: statistics have runc's shape and exact integers", async () => {
   });
 });
 
-requires(
-  "root",
-  "cgroup2",
-  "busybox",
-  "cloche",
-  "oci",
-)("exec: into a container that has handed its controllers down goes to where its process is", () =>
+const testContainer = requires("root", "cgroup2", "busybox", "cloche", "oci");
+/** The host id of a container's root: the host's, and in a user namespace. */
+const ROOTS = [0, 100_000];
+
+/** Mounts a container's cgroup in it. */
+function withCgroupMount(spec: BundleSpec, root: number, options: string[], hasNamespace = true): void {
+  if (root !== 0) {
+    spec.linux.namespaces.push({ type: "user" });
+    spec.linux.uidMappings = [{ containerID: 0, hostID: root, size: 65_536 }];
+    spec.linux.gidMappings = spec.linux.uidMappings;
+  }
+  spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options });
+  spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "cgroup");
+  if (hasNamespace) spec.linux.namespaces.push({ type: "cgroup" });
+}
+
+testContainer("exec: into a container that has handed its controllers down goes to where its process is", () =>
   withRuntime(async (runtime) => {
-    const id = runtime.create((spec) => {
-      spec.root.readonly = false;
-      spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw"] });
-      if (!spec.linux.namespaces.some(({ type }) => type === "cgroup")) spec.linux.namespaces.push({ type: "cgroup" });
-      const script =
-        "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; cat cgroup.subtree_control > /done; sleep 60";
-      spec.process.args = ["sh", "-c", script];
-    });
-    runtime.ok(["start", id]);
-    const done = path.join(runtime.state(id).bundle, "rootfs/done");
-    await waitFor("it has handed them down", () => existsSync(done) && readFileSync(done, "utf8") !== "");
-    expect(readFileSync(done, "utf8")).toBe("pids\n");
-    expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toContain("0::/init\n");
-    runtime.ok(["delete", "--force", id]);
+    const out = path.join(runtime.directory, "out");
+    mkdirSync(out);
+    chmodSync(out, 0o777);
+    for (const root of ROOTS) {
+      const id = runtime.create((spec) => {
+        spec.root.readonly = false;
+        spec.mounts.push({ destination: "/tmp", type: "bind", source: out, options: ["bind"] });
+        withCgroupMount(spec, root, ["rw"]);
+        const script =
+          "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; cat cgroup.subtree_control > /tmp/done; sleep 60";
+        spec.process.args = ["sh", "-c", script];
+      });
+      runtime.ok(["start", id]);
+      const done = path.join(out, "done");
+      await waitFor("it has handed them down", () => existsSync(done) && readFileSync(done, "utf8") !== "");
+      expect(readFileSync(done, "utf8")).toBe("pids\n");
+      expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toContain("0::/init\n");
+      runtime.ok(["delete", "--force", id]);
+      rmSync(done);
+    }
+  }),
+);
+
+testContainer("in a user namespace the process is in its cgroup, whoever the ones above belong to", () =>
+  withRuntime((runtime) => {
+    const above = `/${uniqueName()}`;
+    mkdirSync(`/sys/fs/cgroup${above}`);
+    for (const owner of [0, 1000]) {
+      chownSync(`/sys/fs/cgroup${above}/cgroup.procs`, owner, owner);
+      const id = runtime.create((spec) => {
+        spec.process.args = ["sleep", "60"];
+        withCgroupMount(spec, 100_000, ["ro"], false);
+        spec.linux.cgroupsPath = `${above}/inner`;
+      });
+      runtime.ok(["start", id]);
+      expect(readFileSync(`/proc/${runtime.state(id).pid}/cgroup`, "utf8")).toBe(`0::${above}/inner\n`);
+      expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toEndWith(`${above}/inner\n`);
+      runtime.ok(["delete", "--force", id]);
+    }
+    rmdirSync(`/sys/fs/cgroup${above}`);
+  }),
+);
+
+testContainer("a cgroup that the container may write to belongs to its user, and to the host otherwise", () =>
+  withRuntime((runtime) => {
+    for (const root of ROOTS) {
+      const owner = (options: string[], hasNamespace: boolean) => {
+        const id = runtime.create((spec) => {
+          spec.process.user = { uid: 5, gid: 6 };
+          withCgroupMount(spec, root, options, hasNamespace);
+        });
+        const { pid } = runtime.state(id);
+        const [, own = ""] = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, "utf8")) ?? [];
+        const [directory, procs, limit] = ["", "/cgroup.procs", "/pids.max"].map(
+          (file) => statSync(`/sys/fs/cgroup${own}${file}`).uid,
+        );
+        runtime.ok(["delete", "--force", id]);
+        expect([procs, limit]).toEqual([directory, 0]);
+        return directory === 0 ? "host" : (directory ?? 0) - root;
+      };
+      expect(owner(["rw"], true)).toBe(5);
+      expect(owner(["ro"], true)).toBe("host");
+      expect(owner(["rw"], false)).toBe("host");
+    }
   }),
 );

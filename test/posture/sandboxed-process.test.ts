@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
+import { probeCgroupHost } from "../../sandbox/cgroups/probe.ts";
 import type { BundleSpec } from "../helpers/bundle.ts";
 import { claimsOf } from "../helpers/claims.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
@@ -101,6 +102,24 @@ it("sandboxed: an exec has the same ids, filters and no_new_privs", () =>
     const execs = readdirSync("/proc").filter((name) => isIn(name, namespaces.user) && Number(name) !== pid);
     expect(execs.length).toBeGreaterThan(0);
     for (const name of execs) expect(ownerOf(name)).toBeGreaterThanOrEqual(mapOf(pid).uid);
+  }));
+
+it("sandboxed: the container process and an exec are in its cgroup, in every hierarchy, and the sandbox process is not", () =>
+  withRuntime(async (runtime) => {
+    const { pid, id } = await sleeper(runtime);
+    runtime.ok(["exec", "--detach", id, "sleep", "50"]);
+    const cgroupsOf = (name: number | string) => readFileSync(`/proc/${name}/cgroup`, "utf8");
+    const own = cgroupsOf(pid);
+    const ours = own.split("\n").filter((line) => line.includes(runtime.word));
+    expect(ours.length).toBe(probeCgroupHost().hierarchies.length);
+    const { namespaces } = viewProcess(pid);
+    const all = readdirSync("/proc").filter((name) => isIn(name, namespaces.user));
+    const commands = all.map((name) => [readFileSync(`/proc/${name}/comm`, "utf8").trim(), cgroupsOf(name) === own]);
+    expect(commands.toSorted()).toEqual([
+      ["cloche-sandbox", false],
+      ["sleep", true],
+      ["sleep", true],
+    ]);
   }));
 
 it("sandboxed: config.json's filter is stacked on the baseline", () =>
@@ -543,9 +562,11 @@ it("dev.cloche.isolation: asks for more without ado, for less only where the adm
     expect(level("none", [])).toContain('got "none", want one of oci, sandboxed');
   }));
 
+/** Whether a process is in a user namespace, and has not ended. */
 function isIn(name: string, userNamespace: string): boolean {
   try {
-    return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/ns/user`) === userNamespace;
+    if (!/^\d+$/.test(name) || readlinkSync(`/proc/${name}/ns/user`) !== userNamespace) return false;
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, "utf8"));
   } catch {
     return false; // it has ended
   }
