@@ -45,15 +45,21 @@ export async function deleteContainer(
   } catch (error) {
     if (options.force && error instanceof NotFoundError) {
       await removeTraces(context.root, id);
-      if (context.isolation?.level !== "sandboxed") return;
-      const { releaseTraces } = await import("./isolation.ts");
-      return releaseTraces(context.root, id);
+      return releaseIds(context, id);
     }
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }
+  if (options.force) await releaseIds(context, id);
   await adjustScore(context, record);
   await runPoststopHooks(context, record);
+}
+
+/** What a `create` of that id may have left that was killed early on, perhaps one that would have been refused. */
+async function releaseIds(context: Context, id: string): Promise<void> {
+  if (context.isolation?.level !== "sandboxed") return;
+  const { releaseTraces } = await import("./isolation.ts");
+  await releaseTraces(context.root, id);
 }
 
 /** After the deletion of a subcontainer. */

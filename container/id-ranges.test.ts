@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
 import { lutimesSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { claimRange, parsePool, releaseRange } from "./id-ranges.ts";
+import path from "node:path";
+import { claimRange, hasAbandoned, parsePool, releaseAbandoned, releaseRange } from "./id-ranges.ts";
 
 const NOBODY = "no-user-of-that-name";
 const FIRST = 0x7000_0000;
@@ -46,6 +48,20 @@ test("a claim gives back what it has taken, and not what was taken in the same n
     second.release();
     second.release();
     expect(claimed(claims)).toEqual([]);
+  }));
+
+test("what a process that is gone has claimed for a state file is given back, and what one takes that is there is not", () =>
+  inClaims(async (claims, state) => {
+    const held = await claimRange(NOBODY, state, claims);
+    expect(hasAbandoned(state, claims)).toBe(false);
+    const module = path.join(import.meta.dirname, "id-ranges.ts");
+    const script = `const { claimRange } = await import(${JSON.stringify(module)}); await claimRange("${NOBODY}", "${state}", "${claims}")`;
+    expect(spawnSync(process.execPath, ["-e", script]).status).toBe(0);
+    expect(claimed(claims)).toHaveLength(2);
+    expect(hasAbandoned(`${state}2`, claims)).toBe(false);
+    expect(hasAbandoned(state, claims)).toBe(true);
+    releaseAbandoned(state, claims);
+    expect([claimed(claims).length, held.isHeld()]).toEqual([1, true]);
   }));
 
 test("claimRange overlaps no range of another pool", () =>

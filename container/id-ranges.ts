@@ -2,14 +2,16 @@
  * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
  *
  * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid; those who share it have links with "+" and more
- * behind that. Its text is the state file of the container that has it, "#", and a mark of the claim: of two containers of one name that come after each other, the first's `create`, which may be the last
- * to end, gives back its own alone. The state file is the truth: a link with one that is not there, older than any `create` takes to write
+ * behind that. Its text is the state file of the container that has it, "#", and a mark of the claim, which begins with the process that took
+ * it: of two containers of one name that come after each other, the first's `create`, which may be the last to end, gives back its own alone. The
+ * state file is the truth: a link with one that is not there, older than any `create` takes to write
  * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
  * a container's own is removed by whoever deletes it, before the state file goes.
  */
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
 import { type IdRange, RANGE_SIZE } from "../sandbox/isolation/spec.ts";
 import { ClocheError, reasonOf, UnsupportedError } from "../specutils/errors.ts";
+import { isExecuting, ownProcessRef } from "../specutils/process-ref.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { acquireLock } from "../statefile/lock.ts";
 
@@ -88,7 +90,8 @@ function cannotTake(claims: string, error: unknown): ClocheError {
 
 /** What no other claim has, of whichever process. */
 function newMark(): string {
-  return `${process.pid}-${process.hrtime.bigint()}`;
+  const { pid, startTime } = ownProcessRef();
+  return `${pid}-${startTime}-${process.hrtime.bigint()}`;
 }
 
 function makeClaim(range: IdRange, link: string, stateFile: string): Claim {
@@ -113,9 +116,26 @@ export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS)
   }
 }
 
-/** The ranges that are claimed for a state file. */
-export function claimsOf(stateFile: string, claims = CLAIMS): IdRange[] {
-  return links(claims).flatMap(({ path, range }) => (holderOf(path) === stateFile ? [range] : []));
+/**
+ * Gives back what was claimed for a state file by processes that are there no more. Preconditions: there is no such file, and
+ * nobody else writes it.
+ */
+export function releaseAbandoned(stateFile: string, claims = CLAIMS): void {
+  for (const path of abandoned(stateFile, claims)) removeFile(path);
+}
+
+/** Whether there is something for {@link releaseAbandoned} to do. */
+export function hasAbandoned(stateFile: string, claims = CLAIMS): boolean {
+  return abandoned(stateFile, claims).length > 0;
+}
+
+function abandoned(stateFile: string, claims: string): string[] {
+  return links(claims).flatMap(({ path }) => {
+    const text = textOf(path) ?? "";
+    if (!text.startsWith(`${stateFile}#`)) return [];
+    const [pid, startTime = ""] = text.slice(stateFile.length + 1).split("-");
+    return isExecuting({ pid: Number(pid), startTime }) ? [] : [path];
+  });
 }
 
 function claimPath(claims: string, { uid, gid }: IdRange): string {

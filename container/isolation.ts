@@ -21,7 +21,7 @@ import { isHostRoot } from "../specutils/user-namespace.ts";
 import { seccompPath, statePath } from "../statefile/names.ts";
 import type { Context } from "./context.ts";
 import { hostView } from "./host-view.ts";
-import { type Claim, claimRange, claimsOf, releaseRange, shareRange } from "./id-ranges.ts";
+import { type Claim, claimRange, hasAbandoned, releaseAbandoned, releaseRange, shareRange } from "./id-ranges.ts";
 import { checkNoGofer, DEFAULT_ISOLATION, type IsolationSettings } from "./isolation-level.ts";
 import { type MountPolicies, mountPolicies } from "./mount-policies.ts";
 import { idsHost, idsWarnings, needsIds, whyNoIds, whyNoSandbox, whyNotServed, whyServesNone } from "./own-ids.ts";
@@ -197,15 +197,14 @@ export function releaseIsolation(
   if (isolation?.range !== undefined && id === sandboxId) releaseRange(isolation.range, statePath(root, id, id));
 }
 
-/** Gives back what a `create` that was killed before it had saved its record may have taken for a container that is not there. */
+/** Gives back what each `create` that was killed before it had saved its record may have taken for a container that is not there. */
 export async function releaseTraces(root: string, id: string): Promise<void> {
   if (!isHostRoot()) return; // who has no ids to give has given none, and may not look
   const stateFile = statePath(root, id, id);
-  const ranges = claimsOf(stateFile);
-  if (ranges.length === 0) return;
+  if (!hasAbandoned(stateFile)) return;
   await withLock(root, id, () => {
     // Created again meanwhile: then they may be the new one's.
-    if (!existsSync(stateFile)) for (const range of ranges) releaseRange(range, stateFile);
+    if (!existsSync(stateFile)) releaseAbandoned(stateFile);
   });
 }
 
