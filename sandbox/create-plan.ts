@@ -153,18 +153,18 @@ export function planCreate(input: CreatePlanInput): Plan {
 
   const nests = isNew(linux, "pid");
   const nestsFlag = nests ? OP_FLAG.INTERMEDIATE : 0;
-  const sandbox = [op(OP.SANDBOX, "start the sandbox process", [exit, gofer ?? NO_SLOT], [], nestsFlag)];
+  const isLate = keepsIds(linux);
+  const joins = isLate ? newFlags(linux, [OF_ROOT]) : 0;
+  const sandbox = [op(OP.SANDBOX, "start the sandbox process", [exit, gofer ?? NO_SLOT, joins], [], nestsFlag)];
   if (gofer !== undefined) sandbox.push(op(OP.CLOSE, "close the gofer's pidfd", [gofer]));
   // Without a pid namespace to hold, the sandbox process has one of its own, which cannot be made once another is joined.
   if (!nests) plan.host.push(...sandbox);
   if (joined !== undefined) plan.host.push(op(OP.ENTER_SANDBOX, "enter the sandbox", [joined]));
   planJoins(plan, namespaces, mounts.beforeUser);
-  const isLate = keepsIds(linux);
   planUnshare(plan, namespaces, isLate);
   if (nests) plan.host.push(...sandbox);
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   const clones = newFlags(linux, ["pid"]) | NAMESPACES.mount.flag;
-  const joins = isLate ? newFlags(linux, [OF_ROOT]) : 0;
   plan.host.push(op(OP.CONTAINER, "start the container process", [clones, joins], [], nestsFlag));
   if (isLate) plan.container.unshift(...becomeRootOps(linux));
   return plan;

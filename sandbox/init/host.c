@@ -91,7 +91,7 @@ static void start_sandbox(const struct plan_op *op) {
   pid_t pid = check(sys_clone(CLONE_PARENT, NULL, -1));
   if (pid == 0) {
     (void)close(pair[0]);
-    sandbox_main(slot(op->arg[0]), op->arg[1] == NO_SLOT ? -1 : slot(op->arg[1]), pair[1]);
+    sandbox_main(slot(op->arg[0]), op->arg[1] == NO_SLOT ? -1 : slot(op->arg[1]), pair[1], op->arg[2] != 0);
   }
   (void)close(pair[1]);
   st.handover_fd = pair[0];

@@ -73,7 +73,7 @@ _Noreturn void container_main(void);
 bool run_common_op(const struct plan_op *op);
 
 /* sandbox.c */
-_Noreturn void sandbox_main(int record_fd, int gofer_fd, int handover_fd);
+_Noreturn void sandbox_main(int record_fd, int gofer_fd, int handover_fd, bool tells_ipc);
 
 /* mounts.c: file systems, as seen from inside. */
 int resolve_target(int root, const char *path, uint64_t kind, mode_t mode, bool no_symlinks);

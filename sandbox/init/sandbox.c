@@ -195,7 +195,7 @@ static void forget_plan(void) {
   memset(&st.plan, 0, sizeof(st.plan));
 }
 
-void sandbox_main(int record_fd, int gofer_fd, int handover_fd) {
+void sandbox_main(int record_fd, int gofer_fd, int handover_fd, bool tells_ipc) {
   struct message message = {MESSAGE_GO, st.current, 0, 0};
   int pidfd = -1;
 
@@ -204,7 +204,7 @@ void sandbox_main(int record_fd, int gofer_fd, int handover_fd) {
   check(signal(SIGCHLD, SIG_IGN) == SIG_ERR ? -1 : 0);
   run_host_ops(true);
   st.current = message.op;
-  int ipc = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC); /* -1 is as good where it is not entered */
+  int ipc = tells_ipc ? check(open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC)) : -1;
   confine();
   tell_host(SYNC_SANDBOX);
   send_message(handover_fd, &message, ipc);
