@@ -136,6 +136,7 @@ const GUEST_SUITES: readonly [string, string, Partial<MachineOptions>][] = [
   ["every cgroup version 1 controller", "cgroup-v1", { cgroups: "v1" }],
   ["oom_score_adj below zero", "oom-score", {}],
   ["level sandboxed on cgroup version 2", "lifecycle", { env: SANDBOXED }],
+  ["namespaces of others by default, where there are no ids to have", "config-namespaces", { env: {} }],
 ];
 
 for (const [what, suite, options] of GUEST_SUITES) {
