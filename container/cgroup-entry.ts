@@ -2,9 +2,9 @@
  * How a process that the helper is about to start gets into its cgroups: by itself wherever it can (see sandbox/init/host.c),
  * else moved by us.
  *
- * For CLONE_INTO_CGROUP the kernel asks whether whoever clones may write to the cgroup and to the ones above it. In a user
- * namespace capabilities do not count for that, but the ids do that the helper still has from us. A v1 `tasks` file counts as
- * ours, because we have opened it.
+ * For CLONE_INTO_CGROUP the kernel asks whether whoever clones may write to the cgroup, and to the one above it that is also above
+ * their own (cgroups(7)). In a user namespace capabilities do not count for that, but the ids do that the helper still has from us. A v1
+ * `tasks` file counts as ours, because we have opened it.
  */
 import { statSync } from "node:fs";
 import path from "node:path";
@@ -47,7 +47,7 @@ export class CgroupEntry {
   }
 }
 
-/** Whether a v2 cgroup and all above it belong to us. */
+/** Whether a v2 cgroup and all above it belong to us, wherever we are ourselves. */
 function isOurs(directory: string): boolean {
   const uid = process.geteuid?.();
   for (let at = directory; ; at = path.dirname(at)) {

@@ -37,6 +37,10 @@ export async function deleteContainer(
         if (!options.force) checkAllowed("delete", current);
         // For who watches it die.
         if (noteOomKills(current)) save.ifPossible();
+        if (options.force && current.isolation?.range !== undefined) {
+          const { releaseOthers } = await import("./isolation.ts");
+          releaseOthers(context.root, current);
+        }
         await destroy(context, current);
         return current;
       },
@@ -45,21 +49,15 @@ export async function deleteContainer(
   } catch (error) {
     if (options.force && error instanceof NotFoundError) {
       await removeTraces(context.root, id);
-      return releaseIds(context, id);
+      if (context.isolation?.level !== "sandboxed") return;
+      const { releaseTraces } = await import("./isolation.ts");
+      return releaseTraces(context.root, id);
     }
     if (options.force && error instanceof StateFileError) return deleteUnreadable(context, id);
     throw error;
   }
-  if (options.force) await releaseIds(context, id);
   await adjustScore(context, record);
   await runPoststopHooks(context, record);
-}
-
-/** What a `create` of that id may have left that was killed early on, perhaps one that would have been refused. */
-async function releaseIds(context: Context, id: string): Promise<void> {
-  if (context.isolation?.level !== "sandboxed") return;
-  const { releaseTraces } = await import("./isolation.ts");
-  await releaseTraces(context.root, id);
 }
 
 /** After the deletion of a subcontainer. */

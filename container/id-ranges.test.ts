@@ -26,7 +26,7 @@ test("claimRange takes the first range that is free, releaseRange gives it back"
       { uid: FIRST, gid: FIRST },
       { uid: FIRST + 65536, gid: FIRST + 65536 },
     ]);
-    expect(readlinkSync(`${claims}/${FIRST}-${FIRST}`)).toStartWith(`${state}#`);
+    expect(readlinkSync(`${claims}/${FIRST}-${FIRST}@state`)).toStartWith(`${state}#`);
     releaseRange(first.range, `${state}2`, claims);
     expect(claimed(claims)).toHaveLength(2);
     releaseRange(first.range, state, claims);
@@ -60,7 +60,10 @@ test("what a process that is gone has claimed for a state file is given back, an
     expect(claimed(claims)).toHaveLength(2);
     expect(hasAbandoned(`${state}2`, claims)).toBe(false);
     expect(hasAbandoned(state, claims)).toBe(true);
-    releaseAbandoned(state, claims);
+    const { uid, gid } = { uid: FIRST + 65536, gid: FIRST + 65536 };
+    releaseAbandoned(state, { uid, gid }, claims);
+    expect(claimed(claims)).toHaveLength(2);
+    releaseAbandoned(state, undefined, claims);
     expect([claimed(claims).length, held.isHeld()]).toEqual([1, true]);
   }));
 
@@ -81,7 +84,7 @@ test(
       await claimRange(NOBODY, state, claims);
       for (let index = 1; index < 4094; index++) {
         const start = FIRST + index * 65536;
-        symlinkSync(state, `${claims}/${start}-${start}`);
+        symlinkSync(state, `${claims}/${start}-${start}@state`);
       }
       await expect(claimRange(NOBODY, state, claims)).rejects.toThrow("all ranges of 65536 ids are taken");
       const [old, young] = [FIRST + 7 * 65536, FIRST + 9 * 65536];

@@ -1,8 +1,8 @@
 /**
  * Ranges of host ids for sandboxes: each has one of its own, whatever state root it is kept in.
  *
- * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid; those who share it have links with "+" and more
- * behind that. Its text is the state file of the container that has it, "#", and a mark of the claim, which begins with the process that took
+ * A range is taken by a symbolic link in `CLAIMS` that is named by its first uid and gid, "@", and the end of the state file's name; those who
+ * share it have links with "+" and more before that. Its text is the state file of the container that has it, "#", and a mark of the claim, which begins with the process that took
  * it: of two containers of one name that come after each other, the first's `create`, which may be the last to end, gives back its own alone. The
  * state file is the truth: a link with one that is not there, older than any `create` takes to write
  * it, is swept away when ranges run out. Links are made under a lock, so that ranges of different sizes of pool never overlap;
@@ -61,7 +61,7 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
         `all ranges of ${RANGE_SIZE} ids are taken: give user ${JSON.stringify(idsUser)} more in /etc/subuid and /etc/subgid`,
       );
     }
-    return makeClaim(free, claimPath(claims, free), stateFile);
+    return makeClaim(free, claimPath(claims, free, stateFile), stateFile);
   } finally {
     release();
   }
@@ -76,14 +76,14 @@ export async function claimRange(idsUser: string, stateFile: string, claims = CL
 export function shareRange(range: IdRange, stateFile: string, claims = CLAIMS): Claim {
   try {
     mkdirSync(claims, { recursive: true, mode: 0o700 });
-    return makeClaim(range, `${claimPath(claims, range)}+${newMark()}`, stateFile);
+    return makeClaim(range, claimPath(claims, range, stateFile, `+${newMark()}`), stateFile);
   } catch (error) {
     throw cannotTake(claims, error);
   }
 }
 
 function cannotTake(claims: string, error: unknown): ClocheError {
-  return new ClocheError(`cannot take a range of ids in ${JSON.stringify(claims)}: ${reasonOf(error)}`, {
+  return new ClocheError(`cannot take or give back a range of ids in ${JSON.stringify(claims)}: ${reasonOf(error)}`, {
     cause: error,
   });
 }
@@ -106,40 +106,50 @@ function makeClaim(range: IdRange, link: string, stateFile: string): Claim {
 
 /** Gives back the range of the container that has that state file, unless it is another one's by now. */
 export function releaseRange(range: IdRange, stateFile: string, claims = CLAIMS): void {
-  const link = claimPath(claims, range);
+  const link = claimPath(claims, range, stateFile);
   if (holderOf(link) === stateFile) {
     removeFile(link);
     return;
   }
-  for (const { path } of links(claims)) {
-    if (path.startsWith(`${link}+`) && holderOf(path) === stateFile) removeFile(path);
+  for (const claim of links(claims)) {
+    if (claim.range.uid === range.uid && isFor(claim, stateFile)) removeFile(claim.path);
   }
 }
 
 /**
- * Gives back what was claimed for a state file by processes that are there no more. Preconditions: there is no such file, and
- * nobody else writes it.
+ * Gives back what was claimed for a state file by processes that are there no more. Preconditions: nobody writes that file meanwhile.
+ *
+ * @param kept the range of the container that the file is of, if it is there
  */
-export function releaseAbandoned(stateFile: string, claims = CLAIMS): void {
-  for (const path of abandoned(stateFile, claims)) removeFile(path);
+export function releaseAbandoned(stateFile: string, kept: IdRange | undefined, claims = CLAIMS): void {
+  for (const path of abandoned(stateFile, kept, claims)) removeFile(path);
 }
 
 /** Whether there is something for {@link releaseAbandoned} to do. */
 export function hasAbandoned(stateFile: string, claims = CLAIMS): boolean {
-  return abandoned(stateFile, claims).length > 0;
+  return abandoned(stateFile, undefined, claims).length > 0;
 }
 
-function abandoned(stateFile: string, claims: string): string[] {
-  return links(claims).flatMap(({ path }) => {
-    const text = textOf(path) ?? "";
-    if (!text.startsWith(`${stateFile}#`)) return [];
-    const [pid, startTime = ""] = text.slice(stateFile.length + 1).split("-");
+function abandoned(stateFile: string, kept: IdRange | undefined, claims: string): string[] {
+  return links(claims).flatMap((claim) => {
+    const { path, range } = claim;
+    if (range.uid === kept?.uid || !isFor(claim, stateFile)) return [];
+    const [pid, startTime = ""] = (textOf(path) ?? "").slice(stateFile.length + 1).split("-");
     return isExecuting({ pid: Number(pid), startTime }) ? [] : [path];
   });
 }
 
-function claimPath(claims: string, { uid, gid }: IdRange): string {
-  return `${claims}/${uid}-${gid}`;
+function claimPath(claims: string, { uid, gid }: IdRange, stateFile: string, sharer = ""): string {
+  return `${claims}/${uid}-${gid}${sharer}@${endOf(stateFile)}`;
+}
+
+/** So that the claims for a container are found among thousands without reading each. */
+function endOf(stateFile: string): string {
+  return stateFile.slice(stateFile.lastIndexOf("/") + 1).slice(-64);
+}
+
+function isFor({ path }: { path: string }, stateFile: string): boolean {
+  return path.endsWith(`@${endOf(stateFile)}`) && holderOf(path) === stateFile;
 }
 
 function textOf(link: string): string | undefined {
@@ -230,9 +240,15 @@ function overlap(starts: readonly number[]): (start: number) => boolean {
 
 /** All claims. */
 function links(claims: string): { path: string; range: IdRange }[] {
-  if (!existsSync(claims)) return [];
-  return readdirSync(claims).flatMap((name) => {
-    const match = /^(\d+)-(\d+)(\+.*)?$/.exec(name);
+  let names: string[];
+  try {
+    names = readdirSync(claims);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw cannotTake(claims, error);
+  }
+  return names.flatMap((name) => {
+    const match = /^(\d+)-(\d+)(?:[+@].*)?$/.exec(name);
     const range = { uid: Number(match?.[1]), gid: Number(match?.[2]) };
     return match === null ? [] : [{ path: `${claims}/${name}`, range }];
   });

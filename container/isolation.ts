@@ -49,7 +49,7 @@ export interface Isolated {
   /** Gives the ids back: for a container that is not made after all. */
   release(): void;
   /**
-   * To be called once the record is saved: until then a `delete --force` may have given the ids back.
+   * To be called once the record is saved: until then somebody may have taken the claim for one that was left behind.
    *
    * @throws ClocheError
    */
@@ -94,7 +94,8 @@ export async function isolate(
     const saved: SavedIsolation = { level: "sandboxed", ...(range && { range }), allowed };
     const release = () => claim?.release();
     const check = () => {
-      if (claim?.isHeld() === false) throw new ClocheError("it was deleted while it was created");
+      if (claim?.isHeld() === false)
+        throw new ClocheError("its ids have been given to somebody else while it was created");
     };
     const overlay = rootOverlay(rootfsOverlay, container, sandboxed);
     const { haveMountsChanged } = host;
@@ -135,7 +136,11 @@ export async function isolate(
   }
   // Before anything else is checked that holds only with ids of its own.
   const whyNotRoot = whyServesNone(idsOfHost);
-  if (whyNotRoot !== undefined && rootIds({ rootfs, hasLayer, host, access }) === "serve") {
+  if (
+    whyNotRoot !== undefined &&
+    access("/").access !== "donated" &&
+    rootIds({ rootfs, hasLayer, host, access }) === "serve"
+  ) {
     return byDefault(`root.path: ${whyNotRoot}`);
   }
   return orRelease(await claimRange(idsUser, stateFile), (claim) => {
@@ -197,6 +202,17 @@ export function releaseIsolation(
   if (isolation?.range !== undefined && id === sandboxId) releaseRange(isolation.range, statePath(root, id, id));
 }
 
+/**
+ * Gives back what each `create` of a container's id has taken that was killed before it was refused. Preconditions: under the
+ * container's lock.
+ */
+export function releaseOthers(
+  root: string,
+  { id, sandboxId, isolation }: Pick<SavedContainer, "id" | "sandboxId" | "isolation">,
+): void {
+  if (id === sandboxId) releaseAbandoned(statePath(root, id, id), isolation?.range);
+}
+
 /** Gives back what each `create` that was killed before it had saved its record may have taken for a container that is not there. */
 export async function releaseTraces(root: string, id: string): Promise<void> {
   if (!isHostRoot()) return; // who has no ids to give has given none, and may not look
@@ -204,7 +220,7 @@ export async function releaseTraces(root: string, id: string): Promise<void> {
   if (!hasAbandoned(stateFile)) return;
   await withLock(root, id, () => {
     // Created again meanwhile: then they may be the new one's.
-    if (!existsSync(stateFile)) releaseAbandoned(stateFile);
+    if (!existsSync(stateFile)) releaseAbandoned(stateFile, undefined);
   });
 }
 

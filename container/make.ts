@@ -6,7 +6,6 @@
  */
 import { closeSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { createCgroup } from "../sandbox/cgroups/create.ts";
-import { delegateCgroup, isDelegated } from "../sandbox/cgroups/delegate.ts";
 import { removeCgroup } from "../sandbox/cgroups/remove.ts";
 import type { CgroupRef } from "../sandbox/cgroups/types.ts";
 import { reapEnded } from "../sandbox/children.ts";
@@ -28,7 +27,6 @@ import { isExecuting, ownProcessRef, processRef } from "../specutils/process-ref
 import { beginSpan } from "../specutils/spans.ts";
 import type { IntelRdt, NetDevice } from "../specutils/spec.ts";
 import { listenAt, SOCK } from "../specutils/unix-socket.ts";
-import { isHostRoot } from "../specutils/user-namespace.ts";
 import { removeFile } from "../statefile/atomic-file.ts";
 import { checkId, exitPath } from "../statefile/names.ts";
 import { CgroupEntry } from "./cgroup-entry.ts";
@@ -110,7 +108,7 @@ async function tryToMake(context: Context, options: CreateOptions, mode: MakeMod
   } catch (error) {
     await making.takeBack();
     const reason = endOfSandbox(prepared.joins) ?? messageOf(error);
-    const haveChanged = !making.hasRunHooks && prepared.isolated?.haveMountsChanged() === true;
+    const haveChanged = making.canRepeat && prepared.isolated?.haveMountsChanged() === true;
     throw new (haveChanged ? MountsChangedError : ClocheError)(
       `cannot create container ${JSON.stringify(options.id)}: ${reason}`,
       { cause: error },
@@ -143,7 +141,9 @@ class Making {
   #entry: CgroupEntry | undefined;
   #terminalFd: number | undefined;
   /** Whether any hook has been called. */
-  hasRunHooks = false;
+  #hasRunHooks = false;
+  /** Whether its terminal has been given away. */
+  #hasSentTerminal = false;
   #wasDeleted = false;
 
   constructor(
@@ -196,8 +196,13 @@ class Making {
     };
   }
 
+  /** Whether, once all is taken back, it may be made again as if nothing had happened. */
+  get canRepeat(): boolean {
+    return !this.#hasRunHooks && !this.#hasSentTerminal && !this.#wasDeleted;
+  }
+
   /** What the hooks had begun is for the poststop hooks to end (runtime.md#lifecycle); who has deleted the container meanwhile has run them. */
-  async takeBack(hasRunHooks = this.hasRunHooks): Promise<void> {
+  async takeBack(hasRunHooks = this.#hasRunHooks): Promise<void> {
     await this.#undo.run(this.#context);
     if (hasRunHooks && !this.#wasDeleted) await runPoststopHooks(this.#context, this.#record);
   }
@@ -313,7 +318,7 @@ class Making {
       [SYNC.NAMESPACES]: (request) => this.#enterNamespaces(request),
       [SYNC.ENVIRONMENT]: (request) => {
         this.#noteProcess(request);
-        this.hasRunHooks = true;
+        this.#hasRunHooks = true;
         const { hooks } = this.#prepared.spec;
         // Deprecated prestart hooks have always been told "created" by crun, and runtime-tools insists on it.
         runHooks("prestart", hooks?.prestart, hookState(this.#record, "created"));
@@ -322,10 +327,11 @@ class Making {
       },
       [SYNC.HOOK]: (request) => {
         this.#noteProcess(request);
-        this.hasRunHooks = true;
+        this.#hasRunHooks = true;
         return this.#hooks.next(containerHookState(this.#record));
       },
       [SYNC.CONSOLE]: ({ fds: [master] }) => {
+        this.#hasSentTerminal = true;
         const ours = takeTerminal(master, this.#options.consoleSocket);
         this.#terminalFd = ours;
         if (ours !== undefined) this.#undo.push(() => closeSync(ours));
@@ -365,10 +371,6 @@ class Making {
       await this.#createCgroup(pid);
     } else {
       this.#entry?.move(pid);
-    }
-    // Not before: the process could not have entered what is not ours.
-    if (this.#record.cgroup !== undefined && isHostRoot() && isDelegated(spec, cgroup.version)) {
-      delegateCgroup(this.#record.cgroup, pid, spec.process?.user.uid ?? 0);
     }
     const { intelRdt, netDevices } = spec.linux ?? {};
     if (intelRdt !== undefined) await this.#joinRdtGroup(intelRdt, pid);

@@ -27,11 +27,13 @@ import { idMapOps, type MountContext, openTreeOps, planMounts, propagateOp, root
 import {
   becomeRootOps,
   isNew,
+  joinsCgroupLate,
   keepsIds,
   mountReturnOp,
   namespaceChoice,
   newFlags,
   OF_ROOT,
+  planCgroupNamespace,
   planJoins,
   planUnshare,
   planUserFirst,
@@ -231,6 +233,10 @@ function planInside(
   ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
+  }
+  const cgroupNamespace = namespaceChoice(linux, "cgroup");
+  if (cgroupNamespace.kind === "path" && joinsCgroupLate(linux)) {
+    ops.push(...planCgroupNamespace(plan, cgroupNamespace.path));
   }
   ops.push(propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"));
   const overlay = input.isolation?.overlay;

@@ -4,6 +4,7 @@ import { constants, readlinkSync } from "node:fs";
 import { NAMESPACES } from "../specutils/kernel-names.ts";
 import type { NamespaceType, Process } from "../specutils/spec.ts";
 import { O_PATH } from "../specutils/syscall/constants.ts";
+import { planCgroupNamespace } from "./namespaces.ts";
 import { op, openOp, Plan } from "./plan.ts";
 import { cpuMask, needsProc, type ProcessSettings, planProgram, planRaisedLimits, settingOps } from "./process.ts";
 import { NO_SLOT, OP, OP_FLAG, SYNC } from "./protocol.ts";
@@ -28,7 +29,7 @@ export interface ExecPlanInput {
   warn(message: string): void;
 }
 
-/** Plans an exec. All namespaces are entered in one setns(2), through the pidfd, so they are those of one process. */
+/** Plans an exec. Namespaces are entered in one setns(2), through the pidfd, so they are those of one process; but that of cgroups is later. */
 export function planExec(input: ExecPlanInput): Plan {
   const { process } = input;
   const plan = new Plan(input.preserveFds);
@@ -46,14 +47,15 @@ export function planExec(input: ExecPlanInput): Plan {
   const root = plan.slot();
   plan.host.push(openOp(root, `/proc/${input.pid}/root`, O_PATH | O_DIRECTORY, "open the container's root"));
   const foreign = foreignNamespaces(input.pid);
-  const flags = foreign.reduce((all, type) => all | NAMESPACES[type].flag, 0) >>> 0;
+  const flags = foreign.reduce((all, type) => (type === "cgroup" ? all : all | NAMESPACES[type].flag), 0) >>> 0;
+  const late = foreign.includes("cgroup") ? planCgroupNamespace(plan, `/proc/${input.pid}/ns/cgroup`) : [];
   plan.host.push(op(OP.CGROUP, "join cgroups"));
   if (flags !== 0) plan.host.push(op(OP.SETNS, "join the container's namespaces", [target, flags]));
   plan.host.push(op(OP.CONTAINER, "start the process", [0]));
 
   // Not before: it is born in the container's cgroup, which belongs to cloche.
   if (foreign.includes("user")) ops.push(op(OP.SET_IDS, "become root of the container", [0, 0], [], OP_FLAG.OPTIONAL));
-  ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]));
+  ops.push(op(OP.SYNC, "join cgroups", [SYNC.NAMESPACES]), ...late);
   if (final) ops.push(op(OP.AFFINITY, "process.execCPUAffinity.final", [], [cpuMask(final)]));
   // Entering a mount namespace leads to its root, which is not the container's unless it has one of its own.
   ops.push(op(OP.PIVOT, "enter the container's root", [root], [], OP_FLAG.CHROOT));

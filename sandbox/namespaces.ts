@@ -88,7 +88,10 @@ export function planUserFirst(plan: Plan, linux: Linux | undefined): Linux {
  * @param beforeUser what is to be done in them with the host's rights, before a user namespace takes these
  */
 export function planJoins(plan: Plan, linux: Linux | undefined, beforeUser: readonly Op[] = []): void {
-  const joined = (linux?.namespaces ?? []).filter(({ type, path }) => type !== "mount" && path);
+  const isLate = joinsCgroupLate(linux);
+  const joined = (linux?.namespaces ?? []).filter(
+    ({ type, path }) => type !== "mount" && path && !(type === "cgroup" && isLate),
+  );
   const user = joined.find(({ type }) => type === "user");
   const entries = joined.map(({ type, path = "" }) => {
     const slot = plan.slot();
@@ -145,7 +148,30 @@ export function planUnshare(plan: Plan, linux: Linux | undefined, isLate = false
  * in its cgroup, which belongs to the caller. The sandbox process has to be born in the user namespace for that.
  */
 export function keepsIds(linux: Linux | undefined): boolean {
-  return isNew(linux, "pid") && !isOrdinaryUser() && namespaceChoice(linux, "user").kind !== "host";
+  return (
+    isNew(linux, "pid") &&
+    !isOrdinaryUser() &&
+    namespaceChoice(linux, "user").kind !== "host" &&
+    namespaceChoice(linux, "cgroup").kind !== "path"
+  );
+}
+
+/**
+ * Whether the container process enters the cgroup namespace that is given by path, and not the host stage: with "nsdelegate", as
+ * systemd mounts the hierarchy, nobody in a cgroup namespace can start a process in a cgroup if either is outside of it (cgroups(7)). In a
+ * user namespace it may not be the container's to enter.
+ */
+export function joinsCgroupLate(linux: Linux | undefined): boolean {
+  const isOfUser = namespaceChoice(linux, "user").kind !== "host" || isOrdinaryUser();
+  return namespaceChoice(linux, "cgroup").kind === "path" && !isOfUser;
+}
+
+/** Ops with which the container process enters a cgroup namespace that the host stage opens. */
+export function planCgroupNamespace(plan: Plan, path: string): Op[] {
+  const slot = plan.slot();
+  const what = `linux.namespaces: join cgroup namespace ${JSON.stringify(path)}`;
+  plan.host.push(openOp(slot, path, O_WITHOUT_WAITING, what));
+  return [op(OP.SETNS, what, [slot, NAMESPACES.cgroup.flag])];
 }
 
 /** Ops that take ids of the container's user namespace, if it is not the caller's: root's, if there is one inside. */

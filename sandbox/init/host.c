@@ -116,14 +116,6 @@ static void await_sandbox(uint64_t namespaces) {
   (void)close(ipc);
 }
 
-/* Gives the container's pidfd to the sandbox process. */
-static void hand_over(int pidfd) {
-  struct message message = {MESSAGE_GO, st.current, 0, 0};
-
-  if (st.handover_fd >= 0)
-    send_message(st.handover_fd, &message, pidfd);
-}
-
 static void fetch_cgroups(void) {
   uint32_t tasks = sync_with_host(SYNC_CGROUP, -1, st.cgroup_fds, MAX_CGROUP_FDS);
 
@@ -160,7 +152,9 @@ _Noreturn static void start_container(const struct plan_op *op) {
     (void)close(st.handover_fd);
     container_main();
   }
-  hand_over(pidfd);
+  struct message message = {MESSAGE_GO, st.current, 0, 0};
+  if (st.handover_fd >= 0)
+    send_message(st.handover_fd, &message, pidfd);
   _exit(0);
 }
 

@@ -36,10 +36,13 @@ static int reopen(int root, const char *path) {
 
 /* Creates the missing entry `name` as the last or an inner component; somebody else may win the race to do so. */
 static void create_entry(int directory, const char *name, bool as_directory, mode_t mode) {
-  int result = as_directory ? mkdirat(directory, name, mode) : mknodat(directory, name, S_IFREG | mode, 0);
+  int flags = O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC;
+  int fd = as_directory ? mkdirat(directory, name, mode) : openat(directory, name, flags, mode);
 
-  if (result < 0 && errno != EEXIST)
+  if (fd < 0 && errno != EEXIST)
     fail(errno);
+  if (!as_directory)
+    (void)close(fd);
 }
 
 /*

@@ -3,9 +3,8 @@
  * unified hierarchy of a hybrid host as well; the rest needs a host with v2 alone (the virtual machine).
  */
 import { expect } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, rmdirSync } from "node:fs";
 import path from "node:path";
-import { delegateCgroup } from "../../sandbox/cgroups/delegate.ts";
 import { freezeCgroup, isFrozen } from "../../sandbox/cgroups/freeze.ts";
 import { joinCgroup } from "../../sandbox/cgroups/join.ts";
 import { cgroupPids, killCgroup } from "../../sandbox/cgroups/members.ts";
@@ -147,17 +146,6 @@ test("cgroup v2: a refused value of an update puts back the others", async () =>
   });
 });
 
-test("cgroup v2: a delegated cgroup belongs to its owner, without its limits", async () => {
-  await withCgroup({}, (ref, child) => {
-    delegateCgroup(ref, child.pid ?? 0, 4711);
-    const ownerOf = (file: string) => statSync(`${ref.dirs[""]}/${file}`).uid;
-    expect([".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(ownerOf)).toEqual([
-      4711, 4711, 4711, 4711,
-    ]);
-    expect(ownerOf("memory.max")).toBe(0);
-  });
-});
-
 test("cgroup v2: running out of memory is told and counted", async () => {
   const child = startScript("read go; a=$(head -c 20000000 /dev/zero | tail -c 20000000 | tr '\\0' x)");
   const ref = await makeCgroup({ resources: { memory: { limit: 8n * MIB, swap: 8n * MIB } } }, child.pid);
@@ -179,87 +167,87 @@ test("cgroup v2: statistics have runc's shape and exact integers", async () => {
   });
 });
 
-const testContainer = requires("root", "cgroup2", "busybox", "cloche", "oci");
-/** The host id of a container's root: the host's, and in a user namespace. */
-const ROOTS = [0, 100_000];
-
-/** Mounts a container's cgroup in it. */
-function withCgroupMount(spec: BundleSpec, root: number, options: string[], hasNamespace = true): void {
-  if (root !== 0) {
-    spec.linux.namespaces.push({ type: "user" });
-    spec.linux.uidMappings = [{ containerID: 0, hostID: root, size: 65_536 }];
-    spec.linux.gidMappings = spec.linux.uidMappings;
-  }
-  spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options });
-  spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "cgroup");
-  if (hasNamespace) spec.linux.namespaces.push({ type: "cgroup" });
-}
-
-testContainer("exec: into a container that has handed its controllers down goes to where its process is", () =>
+requires(
+  "root",
+  "cgroup2",
+  "busybox",
+  "cloche",
+  "oci",
+)("exec: into a container that has handed its controllers down goes to where its process is", () =>
   withRuntime(async (runtime) => {
-    const out = path.join(runtime.directory, "out");
-    mkdirSync(out);
-    chmodSync(out, 0o777);
-    for (const root of ROOTS) {
-      const id = runtime.create((spec) => {
-        spec.root.readonly = false;
-        spec.mounts.push({ destination: "/tmp", type: "bind", source: out, options: ["bind"] });
-        withCgroupMount(spec, root, ["rw"]);
-        const script =
-          "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; cat cgroup.subtree_control > /tmp/done; sleep 60";
-        spec.process.args = ["sh", "-c", script];
-      });
-      runtime.ok(["start", id]);
-      const done = path.join(out, "done");
-      await waitFor("it has handed them down", () => existsSync(done) && readFileSync(done, "utf8") !== "");
-      expect(readFileSync(done, "utf8")).toBe("pids\n");
-      expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toContain("0::/init\n");
-      runtime.ok(["delete", "--force", id]);
-      rmSync(done);
-    }
+    const id = runtime.create((spec) => {
+      spec.root.readonly = false;
+      spec.mounts.push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["rw"] });
+      if (!spec.linux.namespaces.some(({ type }) => type === "cgroup")) spec.linux.namespaces.push({ type: "cgroup" });
+      const script =
+        "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; cat cgroup.subtree_control > /done; sleep 60";
+      spec.process.args = ["sh", "-c", script];
+    });
+    runtime.ok(["start", id]);
+    const done = path.join(runtime.state(id).bundle, "rootfs/done");
+    await waitFor("it has handed them down", () => existsSync(done) && readFileSync(done, "utf8") !== "");
+    expect(readFileSync(done, "utf8")).toBe("pids\n");
+    expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toContain("0::/init\n");
+    runtime.ok(["delete", "--force", id]);
   }),
 );
 
-testContainer("in a user namespace the process is in its cgroup, whoever the ones above belong to", () =>
-  withRuntime((runtime) => {
-    const above = `/${uniqueName()}`;
-    mkdirSync(`/sys/fs/cgroup${above}`);
-    for (const owner of [0, 1000]) {
-      chownSync(`/sys/fs/cgroup${above}/cgroup.procs`, owner, owner);
-      const id = runtime.create((spec) => {
+/** The host's cgroup namespace, one of its own, or that of another container. */
+type CgroupNamespace = "host" | "new" | "path";
+
+requires(
+  "root",
+  "cgroup2",
+  "busybox",
+  "cloche",
+  "oci",
+)(
+  "create, run and exec: the process is in the container's cgroup, whatever namespaces it is in, and whoever the ones above belong to",
+  () =>
+    withRuntime((runtime) => {
+      const above = `/${uniqueName()}`;
+      mkdirSync(`/sys/fs/cgroup${above}`);
+      const change = (hasUser: boolean, kind: CgroupNamespace, of: number) => (spec: BundleSpec) => {
         spec.process.args = ["sleep", "60"];
-        withCgroupMount(spec, 100_000, ["ro"], false);
-        spec.linux.cgroupsPath = `${above}/inner`;
+        spec.linux.cgroupsPath = `${above}/${runtime.word}-${kind}`;
+        spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== "cgroup");
+        if (kind === "new") spec.linux.namespaces.push({ type: "cgroup" });
+        if (kind === "path") spec.linux.namespaces.push({ type: "cgroup", path: `/proc/${of}/ns/cgroup` });
+        if (!hasUser) return;
+        spec.linux.namespaces.push({ type: "user" });
+        spec.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+        spec.linux.gidMappings = spec.linux.uidMappings;
+      };
+      const other = runtime.create((spec) => {
+        change(false, "new", 0)(spec);
+        spec.linux.cgroupsPath = `${above}/${runtime.word}-other`;
       });
-      runtime.ok(["start", id]);
-      expect(readFileSync(`/proc/${runtime.state(id).pid}/cgroup`, "utf8")).toBe(`0::${above}/inner\n`);
-      expect(runtime.ok(["exec", id, "cat", "/proc/self/cgroup"])).toEndWith(`${above}/inner\n`);
-      runtime.ok(["delete", "--force", id]);
-    }
-    rmdirSync(`/sys/fs/cgroup${above}`);
-  }),
+      const { pid: otherPid } = runtime.state(other);
+      for (const owner of [0, 1000]) {
+        chownSync(`/sys/fs/cgroup${above}/cgroup.procs`, owner, owner);
+        for (const hasUser of [false, true]) {
+          for (const kind of ["host", "new", "path"] as const) {
+            const id = runtime.create(change(hasUser, kind, otherPid));
+            runtime.ok(["start", id]);
+            const { pid } = runtime.state(id);
+            const own = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+            expect([kind, own]).toEqual([kind, `0::${above}/${runtime.word}-${kind}\n`]);
+            const namespace = readlinkSync(`/proc/${pid}/ns/cgroup`);
+            // One of another user namespace is not the container's to enter again.
+            if (!(hasUser && kind === "path")) {
+              expect(runtime.ok(["exec", id, "readlink", "/proc/self/ns/cgroup"])).toBe(`${namespace}\n`);
+              runtime.ok(["exec", "--detach", id, "sleep", "50"]);
+              expect(readCgroupProcs(`${above}/${runtime.word}-${kind}`)).toHaveLength(2);
+            }
+            runtime.ok(["delete", "--force", id]);
+          }
+        }
+      }
+      runtime.ok(["delete", "--force", other]);
+      rmdirSync(`/sys/fs/cgroup${above}`);
+    }),
 );
 
-testContainer("a cgroup that the container may write to belongs to its user, and to the host otherwise", () =>
-  withRuntime((runtime) => {
-    for (const root of ROOTS) {
-      const owner = (options: string[], hasNamespace: boolean) => {
-        const id = runtime.create((spec) => {
-          spec.process.user = { uid: 5, gid: 6 };
-          withCgroupMount(spec, root, options, hasNamespace);
-        });
-        const { pid } = runtime.state(id);
-        const [, own = ""] = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, "utf8")) ?? [];
-        const [directory, procs, limit] = ["", "/cgroup.procs", "/pids.max"].map(
-          (file) => statSync(`/sys/fs/cgroup${own}${file}`).uid,
-        );
-        runtime.ok(["delete", "--force", id]);
-        expect([procs, limit]).toEqual([directory, 0]);
-        return directory === 0 ? "host" : (directory ?? 0) - root;
-      };
-      expect(owner(["rw"], true)).toBe(5);
-      expect(owner(["ro"], true)).toBe("host");
-      expect(owner(["rw"], false)).toBe("host");
-    }
-  }),
-);
+function readCgroupProcs(cgroup: string): string[] {
+  return readFileSync(`/sys/fs/cgroup${cgroup}/cgroup.procs`, "utf8").trim().split("\n");
+}

@@ -3,9 +3,10 @@ import { expect } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { statePath } from "../../statefile/names.ts";
 import { type BundleSpec, makeRootfs } from "../helpers/bundle.ts";
 import { requires } from "../helpers/requires.ts";
-import { killChild, type Runtime, withRuntime } from "../helpers/runtime.ts";
+import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const it = requires("root", "busybox", "cloche", "fuse", "runc");
 
@@ -165,6 +166,39 @@ it("mounts below a bind mount: one that goes while the container is made is left
     } finally {
       for (const other of others) await killChild(other);
       spawnSync("umount", ["-R", directory]);
+      spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
+    }
+  }));
+
+it("mounts below a bind mount: a create that was deleted is not made once more, whatever comes and goes", () =>
+  withRuntime(async (runtime) => {
+    const directory = path.join(runtime.directory, "host");
+    mkdirSync(directory);
+    const log = path.join(runtime.directory, "log");
+    const other = spawn("sh", ["-c", COME_AND_GO, "sh", directory], { stdio: "ignore" });
+    try {
+      const bundle = runtime.bundle(binds(directory, "sleep 60"));
+      let failed = 0;
+      for (let round = 0; round < 40; round++) {
+        const id = runtime.id();
+        const options = ["--debug", "--log", log, "create", "--bundle", bundle, id];
+        const child = runtime.spawn(options, sandboxed("served"));
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+        const ended = new Promise((resolve) => child.once("exit", resolve));
+        const file = statePath(runtime.root, id, id);
+        await waitFor("it is on its way", () => existsSync(file) || child.exitCode !== null);
+        runtime.ok(["delete", "--force", id]);
+        failed += (await ended) === 0 ? 0 : 1;
+        runtime.ok(["delete", "--force", id]);
+      }
+      const again = readFileSync(log, "utf8")
+        .split("\n")
+        .filter((line) => line.includes("once more"));
+      expect(failed).toBeGreaterThan(0);
+      expect(again.filter((line) => line.includes("does not exist"))).toEqual([]);
+    } finally {
+      await killChild(other);
       spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
     }
   }));
