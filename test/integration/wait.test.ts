@@ -234,8 +234,10 @@ async function withDeadChild(runtime: Runtime, change: (spec: BundleSpec) => voi
     limitMemory(spec);
     change(spec);
   });
-  const isGone = () => runtime.run(["exec", id, "test", "-e", "/dev/shm/gone"]).exitCode === 0;
-  await waitFor("a child is killed", isGone, 30_000);
+  const look = () => runtime.run(["exec", id, "test", "-e", "/dev/shm/gone"]);
+  await waitFor("a child is killed", () => look().exitCode === 0, 30_000).catch((error) => {
+    throw new Error(`${error.message}: ${JSON.stringify([look(), stateOf(runtime, id)])}`);
+  });
   return id;
 }
 
