@@ -11,12 +11,13 @@ import { NR, sys, throwErrno } from "../specutils/syscall.ts";
 
 const { ENOENT, ENOTDIR } = constants.errno;
 
-/** This host, looked at when it is asked. */
-export interface LookedAt extends HostView {
+/** A view that knows what it has shown. */
+interface LookedAt extends HostView {
   /** Whether any of the mounts that it was asked for have gone or come since. */
   haveMountsChanged(): boolean;
 }
 
+/** This host, looked at when it is asked. */
 export function hostView(): LookedAt {
   const seen = new Map<string, HostMount[]>();
   const lookBelow = (path: string) => {

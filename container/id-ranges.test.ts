@@ -60,8 +60,7 @@ test("what a process that is gone has claimed for a state file is given back, an
     expect(claimed(claims)).toHaveLength(2);
     expect(hasAbandoned(`${state}2`, claims)).toBe(false);
     expect(hasAbandoned(state, claims)).toBe(true);
-    const { uid, gid } = { uid: FIRST + 65536, gid: FIRST + 65536 };
-    releaseAbandoned(state, { uid, gid }, claims);
+    releaseAbandoned(state, { uid: FIRST + 65536, gid: FIRST + 65536 }, claims);
     expect(claimed(claims)).toHaveLength(2);
     releaseAbandoned(state, undefined, claims);
     expect([claimed(claims).length, held.isHeld()]).toEqual([1, true]);

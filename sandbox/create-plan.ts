@@ -27,8 +27,8 @@ import { idMapOps, type MountContext, openTreeOps, planMounts, propagateOp, root
 import {
   becomeRootOps,
   isNew,
-  joinsCgroupLate,
   keepsIds,
+  lateCgroupPath,
   mountReturnOp,
   namespaceChoice,
   newFlags,
@@ -234,10 +234,8 @@ function planInside(
   if (isNew(linux, "cgroup")) {
     ops.push(op(OP.UNSHARE, "linux.namespaces: create cgroup", [NAMESPACES.cgroup.flag]));
   }
-  const cgroupNamespace = namespaceChoice(linux, "cgroup");
-  if (cgroupNamespace.kind === "path" && joinsCgroupLate(linux)) {
-    ops.push(...planCgroupNamespace(plan, cgroupNamespace.path));
-  }
+  const cgroupPath = lateCgroupPath(linux);
+  if (cgroupPath !== undefined) ops.push(...planCgroupNamespace(plan, cgroupPath));
   ops.push(propagateOp("/", MS_SLAVE, true, "root.path: leave the host's peer groups"));
   const overlay = input.isolation?.overlay;
   if (overlay !== undefined) planRootOverlay(mounts, tree, root, overlay, rootAttributes(spec));

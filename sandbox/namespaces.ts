@@ -88,7 +88,7 @@ export function planUserFirst(plan: Plan, linux: Linux | undefined): Linux {
  * @param beforeUser what is to be done in them with the host's rights, before a user namespace takes these
  */
 export function planJoins(plan: Plan, linux: Linux | undefined, beforeUser: readonly Op[] = []): void {
-  const isLate = joinsCgroupLate(linux);
+  const isLate = lateCgroupPath(linux) !== undefined;
   const joined = (linux?.namespaces ?? []).filter(
     ({ type, path }) => type !== "mount" && path && !(type === "cgroup" && isLate),
   );
@@ -157,13 +157,14 @@ export function keepsIds(linux: Linux | undefined): boolean {
 }
 
 /**
- * Whether the container process enters the cgroup namespace that is given by path, and not the host stage: with "nsdelegate", as
+ * The cgroup namespace given by path that the container process enters, and not the host stage: with "nsdelegate", as
  * systemd mounts the hierarchy, nobody in a cgroup namespace can start a process in a cgroup if either is outside of it (cgroups(7)). In a
  * user namespace it may not be the container's to enter.
  */
-export function joinsCgroupLate(linux: Linux | undefined): boolean {
+export function lateCgroupPath(linux: Linux | undefined): string | undefined {
+  const choice = namespaceChoice(linux, "cgroup");
   const isOfUser = namespaceChoice(linux, "user").kind !== "host" || isOrdinaryUser();
-  return namespaceChoice(linux, "cgroup").kind === "path" && !isOfUser;
+  return choice.kind === "path" && !isOfUser ? choice.path : undefined;
 }
 
 /** Ops with which the container process enters a cgroup namespace that the host stage opens. */

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { waitFor } from "../test/helpers/runtime.ts";
 import {
   isAlive,
   isExecuting,
@@ -25,13 +26,13 @@ test("parseProcessStat is not misled by a command's name", () => {
   expect(parseProcessStat("7 (a")).toBeUndefined();
 });
 
-test("isExecuting: what has been killed runs no code of its own, even if it is still there", () => {
+test("isExecuting: what has been killed runs no code of its own, even if it is still there", async () => {
   const pid = spawnHelper("/bin/sleep", ["sleep", "600"], [], []);
   const ref = processRef(pid) ?? { pid, startTime: "" };
   expect(isExecuting(ref)).toBe(true);
   kill(pid, 9);
   // Between taking the signal and beginning to exit there is nothing to be seen of either.
-  for (const end = Date.now() + 5000; isExecuting(ref) && Date.now() < end; );
+  await waitFor("it is on its way out", () => !isExecuting(ref));
   expect(isExecuting(ref)).toBe(false);
   expect(isPresent(ref)).toBe(true);
   waitPid(pid);

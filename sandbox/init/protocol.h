@@ -53,7 +53,7 @@ enum op_code {
   OP_UNSHARE = 7,      /* a0 CLONE_NEW* */
   OP_SYNC = 8,         /* a0 sync code: tell the host and wait for its go */
   OP_SET_IDS = 9,      /* a0 uid, a1 gid: in a user namespace; in both stages */
-  OP_SANDBOX = 10,     /* a0 record slot, a1 slot of the gofer's pidfd or NO_SLOT: a2 0, or it tells its ipc namespace: start the sandbox process; OP_FLAG_INTERMEDIATE: as PID 1 of a new pid namespace */
+  OP_SANDBOX = 10,     /* a0 record slot, a1 slot of the gofer's pidfd or NO_SLOT, a2 not 0: it tells its ipc namespace; start the sandbox process; OP_FLAG_INTERMEDIATE: as PID 1 of a new pid namespace */
   OP_CONTAINER = 11,   /* a0 CLONE_NEW* of the container process, a1 CLONE_NEWIPC: in the ipc namespace that the sandbox process told, or 0; ends the host stage */
   OP_WRITE = 12,       /* a0 directory slot or NO_SLOT, t0 path, t1 data: one write(2) to an existing file */
   OP_TARGET = 13,      /* a0 slot, a1 root slot, a2 TARGET_*, a3 mode, or slot for TARGET_LIKE; t0 path inside the root */

@@ -97,6 +97,14 @@ export async function killChild(child: ChildProcess): Promise<void> {
   await waitFor("the child has ended", () => child.exitCode !== null || child.signalCode !== null);
 }
 
+/** Kills a child after a while. Whoever inherits its output keeps it open: nobody waits for the end of that. */
+export async function killAfter(child: ChildProcess, ms: number): Promise<void> {
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  await killChild(child);
+}
+
 /** One test's view of the runtime: everything it makes carries `word`, and is gone when the test is over. */
 export class Runtime {
   /** Occurs in every id and path of this test, and nowhere else on the machine. */

@@ -22,6 +22,7 @@ import { waitFor, withRuntime } from "../helpers/runtime.ts";
 
 const MIB = 1024n * 1024n;
 const test = requires("root", "cgroup2");
+const testContainer = requires("root", "cgroup2", "busybox", "cloche", "oci");
 
 /** The unified hierarchy alone, whatever else is mounted. */
 function unifiedHost(): CgroupHost {
@@ -167,13 +168,7 @@ test("cgroup v2: statistics have runc's shape and exact integers", async () => {
   });
 });
 
-requires(
-  "root",
-  "cgroup2",
-  "busybox",
-  "cloche",
-  "oci",
-)("exec: into a container that has handed its controllers down goes to where its process is", () =>
+testContainer("exec: into a container that has handed its controllers down goes to where its process is", () =>
   withRuntime(async (runtime) => {
     const id = runtime.create((spec) => {
       spec.root.readonly = false;
@@ -195,13 +190,7 @@ requires(
 /** The host's cgroup namespace, one of its own, or that of another container. */
 type CgroupNamespace = "host" | "new" | "path";
 
-requires(
-  "root",
-  "cgroup2",
-  "busybox",
-  "cloche",
-  "oci",
-)(
+testContainer(
   "create, run and exec: the process is in the container's cgroup, whatever namespaces it is in, and whoever the ones above belong to",
   () =>
     withRuntime((runtime) => {

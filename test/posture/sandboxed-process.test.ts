@@ -18,7 +18,7 @@ import { claimsOf } from "../helpers/claims.ts";
 import { installFixture } from "../helpers/fixture-program.ts";
 import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
-import { killChild, type Result, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killAfter, type Result, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { runtimePath } from "../helpers/runtime-path.ts";
 
 const it = requires("root", "busybox", "cloche");
@@ -524,11 +524,7 @@ it(
       const bundle = runtime.bundle();
       for (let attempt = 0; attempt < 10; attempt++) {
         const id = runtime.id();
-        const child = runtime.spawn(["create", "--bundle", bundle, id], SANDBOXED);
-        child.stdout?.destroy();
-        child.stderr?.destroy();
-        await new Promise((resolve) => setTimeout(resolve, 6 + attempt * 4));
-        await killChild(child);
+        await killAfter(runtime.spawn(["create", "--bundle", bundle, id], SANDBOXED), 6 + attempt * 4);
         runtime.run(["delete", "--force", id], SANDBOXED);
       }
       expect(claimsOf(runtime)).toEqual([]);
@@ -536,11 +532,7 @@ it(
       const id = runtime.create(undefined, SANDBOXED);
       let most = 0;
       for (let attempt = 0; attempt < 500 && most < 2; attempt++) {
-        const child = runtime.spawn(["create", "--bundle", bundle, id], SANDBOXED);
-        child.stdout?.destroy();
-        child.stderr?.destroy();
-        await new Promise((resolve) => setTimeout(resolve, 5 + (attempt % 100) / 2));
-        await killChild(child);
+        await killAfter(runtime.spawn(["create", "--bundle", bundle, id], SANDBOXED), 5 + (attempt % 100) / 2);
         most = Math.max(most, claimsOf(runtime).length);
       }
       expect(most).toBeGreaterThan(1);

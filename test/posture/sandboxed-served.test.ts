@@ -17,7 +17,7 @@ import type { BundleSpec } from "../helpers/bundle.ts";
 import { makeRootfs } from "../helpers/bundle.ts";
 import { programName, viewProcess } from "../helpers/process-view.ts";
 import { requires } from "../helpers/requires.ts";
-import { killChild, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
+import { killAfter, type Runtime, waitFor, withRuntime } from "../helpers/runtime.ts";
 import { getXattr, setXattr } from "../helpers/xattr.ts";
 
 const it = requires("root", "busybox", "cloche");
@@ -226,11 +226,7 @@ it("served: a create that is killed at any moment leaves no gofer", () =>
     const bundle = runtime.bundle();
     for (let attempt = 0; attempt < 8; attempt++) {
       const id = runtime.id();
-      const child = runtime.spawn(["create", "--bundle", bundle, id], SERVED);
-      child.stdout?.destroy();
-      child.stderr?.destroy();
-      await new Promise((resolve) => setTimeout(resolve, 10 + attempt * 8));
-      await killChild(child);
+      await killAfter(runtime.spawn(["create", "--bundle", bundle, id], SERVED), 10 + attempt * 8);
       runtime.run(["delete", "--force", id], SERVED);
     }
     await waitFor("no gofer is left", () => ownGofers(runtime).length === 0);

@@ -149,6 +149,10 @@ const COME_AND_GO = `cd "$1" && mkdir lower upper work lower/deep; n=0; while :;
     mkdir $n; mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work $n
     mount -t tmpfs tmpfs $n/deep; sleep 0.1; umount $n/deep; umount $n; rmdir $n; sleep 0.1; done`;
 
+function unmountBelow(directory: string): void {
+  spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
+}
+
 it("mounts below a bind mount: one that goes while the container is made is left out, the others are there", () =>
   withRuntime(async (runtime) => {
     const directory = path.join(runtime.directory, "host");
@@ -165,8 +169,7 @@ it("mounts below a bind mount: one that goes while the container is made is left
       }
     } finally {
       for (const other of others) await killChild(other);
-      spawnSync("umount", ["-R", directory]);
-      spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
+      unmountBelow(directory);
     }
   }));
 
@@ -199,7 +202,7 @@ it("mounts below a bind mount: a create that was deleted is not made once more, 
       expect(again.filter((line) => line.includes("does not exist"))).toEqual([]);
     } finally {
       await killChild(other);
-      spawnSync("sh", ["-c", `grep -o " ${directory}[^ ]*" /proc/mounts | sort -r | xargs -r umount`]);
+      unmountBelow(directory);
     }
   }));
 
